@@ -1,0 +1,5 @@
+"""Internal Inpaint: removes objects from a shot with a network trained on that one shot."""
+
+from internal_inpaint.version import __version__
+
+__all__ = ["__version__"]
