@@ -1,0 +1,93 @@
+"""The three building blocks of the paper (appendix A.1): gated convolution, up-sampling, output.
+
+In the paper's notation ``C(out, k, s, d)`` the convolution has ``out`` channels; half of them are
+features and half are their gate, so that the block passes on ``out / 2`` channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _GatedElu(torch.autograd.Function):
+    """``ELU(features) * sigmoid(gate)``, keeping only its input for the backward pass.
+
+    Autograd alone would keep four full-size tensors a layer (ELU, sigmoid, and both halves);
+    the gate is cheap arithmetic on a lot of memory, so it is computed again instead.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        features, gate = x.chunk(2, dim=1)
+        return F.elu(features).mul_(torch.sigmoid(gate))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        features, gate = x.chunk(2, dim=1)
+        activated, opened = F.elu(features), torch.sigmoid(gate)
+        grad_in = torch.empty_like(x)
+        grad_features, grad_gate = grad_in.chunk(2, dim=1)
+        # d ELU(v)/dv is 1 above zero and exp(v) = ELU(v) + 1 below.
+        torch.mul(grad, opened, out=grad_features)
+        grad_features.mul_(activated.clamp(max=0).add_(1))
+        torch.mul(grad, activated, out=grad_gate)
+        grad_gate.mul_(opened).mul_(1 - opened)
+        return grad_in
+
+
+class GatedConv(nn.Module):
+    """``C(out, k, s, d)``: reflection padding, convolution, ELU on one half, sigmoid gate from the other.
+
+    Args:
+        channels_in: channels of the input.
+        channels_out: the paper's ``out``; the block passes on ``channels_out // 2`` channels.
+        kernel, stride, dilation: of the convolution.
+        upsample: double height and width bilinearly first, which makes it the paper's ``D`` block.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        upsample: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels_in,
+            channels_out,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            padding=dilation * (kernel - 1) // 2,
+            padding_mode="reflect",
+        )
+        self.upsample = upsample
+        self.channels_passed_on = channels_out // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, channels_in, H, W]`` to ``[N, channels_out // 2, H / s, W / s]`` (twice the size for ``D``)."""
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return _GatedElu.apply(self.conv(x))
+
+
+class Output(nn.Module):
+    """``O``: a 1x1 convolution to RGB and tanh, so that the fill stays inside the shot's own range.
+
+    The paper writes it as ``C(3, 1, 1, 1)``; three channels cannot be halved, so it has no gate.
+    """
+
+    def __init__(self, channels_in: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, channels_in, H, W]`` to ``[N, 3, H, W]`` in [-1, 1]."""
+        return torch.tanh(self.conv(x))

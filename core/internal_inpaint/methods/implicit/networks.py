@@ -1,0 +1,185 @@
+"""The base, stacked and coarse-to-fine networks of the paper's appendix A.1.
+
+The tables below read like the appendix: ``C`` is a gated convolution, ``D`` an up-sampling one, both
+with (out, kernel, stride, dilation); an output block ends each network. Every network takes the masked
+frame and its mask, ``[N, 4 + extra, H, W]``, and returns a list of outputs ``[N, 3, H, W]``, one a
+stage, the last being the result: the two-stage networks are supervised at both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from internal_inpaint.methods.implicit.blocks import GatedConv, Output
+
+C, D = "C", "D"
+
+ENCODER = [
+    (C, 48, 5, 1, 1),
+    (C, 96, 3, 2, 1),
+    (C, 96, 3, 1, 1),
+    (C, 192, 3, 2, 1),
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 2),
+    (C, 192, 3, 1, 4),
+    (C, 192, 3, 1, 8),
+    (C, 192, 3, 1, 16),
+]
+DECODER = [
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 1),
+    (D, 96, 3, 1, 1),
+    (C, 96, 3, 1, 1),
+    (D, 48, 3, 1, 1),
+    (C, 24, 3, 1, 1),
+]
+# The second branch that the coarse-to-fine network adds beside the encoder of its second stage.
+BRANCH = [
+    (C, 48, 5, 1, 1),
+    (C, 96, 3, 2, 1),
+    (C, 96, 3, 1, 1),
+    (C, 192, 3, 2, 1),
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 2),
+    (C, 192, 3, 1, 1),
+    (C, 192, 3, 1, 1),
+]
+
+# Two strided layers: sizes inside are multiples of 4. The widest reflection padding (dilation 16 at a
+# quarter of the size) needs a map of at least 17 pixels.
+STRIDE = 4
+SMALLEST = 17 * STRIDE
+
+KINDS = ("base", "stacked", "coarse-to-fine")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a network is built from; it travels inside every checkpoint.
+
+    Attributes:
+        kind: ``base``, ``stacked`` or ``coarse-to-fine``.
+        width: factor on every channel count of the tables; 1.0 is the paper's.
+        extra_planes: input channels beyond the masked RGB and its mask (guidance a method may add).
+    """
+
+    kind: str = "coarse-to-fine"
+    width: float = 1.0
+    extra_planes: int = 0
+
+
+def _layers(table: list[tuple], channels_in: int, width: float) -> tuple[nn.Sequential, int]:
+    layers = []
+    for kind, out, kernel, stride, dilation in table:
+        # Multiples of 8 keep both halves of the gate aligned for vector units and tensor cores.
+        channels_out = max(8, round(out * width / 8) * 8)
+        layers.append(GatedConv(channels_in, channels_out, kernel, stride, dilation, upsample=kind == D))
+        channels_in = layers[-1].channels_passed_on
+    return nn.Sequential(*layers), channels_in
+
+
+class Stage(nn.Module):
+    """One pass from masked frame to RGB: the base network, with a second encoder branch if asked for."""
+
+    def __init__(self, channels_in: int, width: float, with_branch: bool = False) -> None:
+        super().__init__()
+        self.encoder, features = _layers(ENCODER, channels_in, width)
+        self.branch = None
+        if with_branch:
+            self.branch, branch_features = _layers(BRANCH, channels_in, width)
+            features += branch_features
+        self.decoder, features = _layers(DECODER, features, width)
+        self.output = Output(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, 3, H, W]``."""
+        features = self.encoder(x)
+        if self.branch is not None:
+            features = torch.cat([features, self.branch(x)], dim=1)
+        return self.output(self.decoder(features))
+
+
+class InpaintNetwork(nn.Module):
+    """The network f of equation (1) for frames of any size.
+
+    Sizes that are no multiple of 4, or are too small for the dilated layers, are padded inside and the
+    output is cropped back.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        if config.kind not in KINDS:
+            raise ValueError(f"unknown network {config.kind!r}: choose one of {', '.join(KINDS)}")
+        self.config = config
+        channels_in = 4 + config.extra_planes
+        self.first = Stage(channels_in, config.width)
+        self.second = None
+        if config.kind != "base":
+            self.second = Stage(channels_in, config.width, with_branch=config.kind == "coarse-to-fine")
+
+    def forward(self, masked: Tensor, mask: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """Fill the hole.
+
+        Args:
+            masked: ``[N, 3, H, W]`` working space, already zero inside the hole.
+            mask: ``[N, 1, H, W]``, 1 = hole.
+            extra: ``[N, extra_planes, H, W]`` where the configuration asks for it.
+
+        Returns:
+            one ``[N, 3, H, W]`` tensor in [-1, 1] a stage, the result last.
+        """
+        height, width = masked.shape[-2:]
+        planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
+        planes = _pad(planes).contiguous(memory_format=torch.channels_last)
+        outputs = [self.first(planes)]
+        if self.second is not None:
+            hole = planes[:, 3:4]
+            # Where pixels are known the second stage sees them, in the hole it sees the first guess.
+            guess = planes[:, :3] * (1 - hole) + outputs[0] * hole
+            outputs.append(self.second(torch.cat([guess, planes[:, 3:]], dim=1)))
+        return [output[..., :height, :width] for output in outputs]
+
+
+# Spread of the features' weights, times 1 / sqrt(fan in), for which a gated convolution passes on
+# the power it gets: E[(ELU(f) sigmoid(g))^2] is 0.93 for f ~ N(0, 2.4^2), g ~ N(0, 1).
+PRESERVING = 2.4
+
+
+def initialise(network: InpaintNetwork, scheme: str) -> None:
+    """Give a network its first weights, from PyTorch's global generator.
+
+    A gate halves every signal it passes, and a network of gates starts with an output that does not
+    depend on its input at all: with PyTorch's default weights the power falls to 1/13 a layer. Weights
+    that make up for the gate save the first third of a short training (docs/benchmarks.md).
+
+    Args:
+        scheme: ``preserving`` as above, or ``glorot``, which the paper's framework used where a paper
+            says nothing.
+    """
+    for module in network.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        nn.init.zeros_(module.bias)
+        if scheme == "glorot" or module.out_channels == 3:
+            nn.init.xavier_uniform_(module.weight)
+            continue
+        half, fan_in = module.out_channels // 2, module.weight[0].numel()
+        nn.init.normal_(module.weight[:half], std=PRESERVING / fan_in**0.5)
+        nn.init.normal_(module.weight[half:], std=1 / fan_in**0.5)
+
+
+def _pad(planes: Tensor) -> Tensor:
+    height, width = planes.shape[-2:]
+    target_height = max(SMALLEST, -(-height // STRIDE) * STRIDE)
+    target_width = max(SMALLEST, -(-width // STRIDE) * STRIDE)
+    down, right = target_height - height, target_width - width
+    if not (down or right):
+        return planes
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(planes, (0, right, 0, down), mode=mode)
