@@ -1,0 +1,187 @@
+"""Checkpoints: safetensors and JSON, written atomically, loaded without executing code.
+
+A checkpoint is one folder, ``step-0000001200``, that appears under its name only when complete:
+
+    weights.safetensors     the network as it trains
+    best.safetensors        the weights that validated best, with the network's configuration inside
+    optimiser.safetensors   momentum and second moments by parameter number
+    training.json           recipe, counters, random state, fingerprint of the shot
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
+from internal_inpaint.training.config import TrainingConfig
+from internal_inpaint.training.loop import Counters, Trainer
+
+FORMAT = 1
+
+
+def save(trainer: Trainer, folder: Path, fingerprint: str) -> Path:
+    """Write the trainer's state as the newest checkpoint of ``folder`` and remove older ones.
+
+    Args:
+        folder: the job's ``checkpoints`` folder.
+        fingerprint: of the shot as the network sees it (``FrameStore.fingerprint``).
+
+    Raises:
+        OSError: disk full or folder not writable; older checkpoints are still there then.
+    """
+    counters = trainer.counters
+    counters.rng = trainer.rng.bit_generator.state
+    name = f"step-{counters.step:010d}"
+    temporary = folder / f".{name}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    described = {"network": json.dumps(asdict(trainer.config.network)), "fingerprint": fingerprint}
+    _save_tensors(trainer.network.state_dict(), temporary / "weights.safetensors", described)
+    _save_tensors(trainer.best, temporary / "best.safetensors", described)
+    tensors, numbers = _flatten(trainer.optimiser.state_dict()["state"])
+    _save_tensors(tensors, temporary / "optimiser.safetensors", {"format": str(FORMAT)})
+    about = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "seed": trainer.seed,
+        "config": trainer.config.to_dict(),
+        "counters": asdict(counters),
+        "optimiser_numbers": numbers,
+    }
+    (temporary / "training.json").write_text(json.dumps(about, indent=1))
+    for path in temporary.iterdir():
+        _sync(path)
+    final = folder / name
+    if final.exists():  # the same step again, after a stop and an immediate restart
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    _sync(folder)
+    for old in newest_first(folder)[1:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """Complete checkpoints of a folder, the newest first."""
+    return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+
+
+def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
+    """Put a new trainer into the state that a checkpoint holds.
+
+    Raises:
+        BadInput: damaged, of another shot, another recipe or another seed, or from a newer version.
+    """
+    about = _read_about(checkpoint)
+    if about["fingerprint"] != fingerprint:
+        raise BadInput(
+            f"{checkpoint} was trained on another shot or matte: "
+            "use another --work folder, or --restart to train anew"
+        )
+    # Through JSON, so that tuples and lists compare equal.
+    if about["config"] != json.loads(json.dumps(trainer.config.to_dict())) or about["seed"] != trainer.seed:
+        raise BadInput(
+            f"{checkpoint} was trained with other settings: use another --work folder, or --restart to train anew"
+        )
+    numbers = about["optimiser_numbers"]
+    try:
+        trainer.network.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+        trainer.best = {
+            name: tensor.to(trainer.device)
+            for name, tensor in load_file(checkpoint / "best.safetensors").items()
+        }
+        tensors = load_file(checkpoint / "optimiser.safetensors")
+        state = trainer.optimiser.state_dict()
+        state["state"] = _unflatten(tensors, numbers)
+        trainer.optimiser.load_state_dict(state)
+        counters = Counters(**about["counters"])
+        trainer.rng.bit_generator.state = counters.rng
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(checkpoint, error) from error
+    counters.crop = tuple(counters.crop)
+    trainer.counters = counters
+
+
+def load_best(checkpoint: Path, fingerprint: str, device: torch.device) -> nn.Module:
+    """The network with the best weights of a checkpoint, for rendering.
+
+    Raises:
+        BadInput: damaged, of another shot, or from a newer version.
+    """
+    about = _read_about(checkpoint)
+    path = checkpoint / "best.safetensors"
+    if about["fingerprint"] != fingerprint:
+        raise BadInput(f"{checkpoint} was trained on another shot or matte: train this one first")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            config = NetworkConfig(**json.loads(opened.metadata()["network"]))
+        network = InpaintNetwork(config)
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(checkpoint, error) from error
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+def read_config(checkpoint: Path) -> tuple[TrainingConfig, Counters]:
+    """Recipe and counters of a checkpoint. Raises ``BadInput`` if it is damaged or too new."""
+    about = _read_about(checkpoint)
+    try:
+        return TrainingConfig.from_dict(about["config"]), Counters(**about["counters"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(checkpoint, error) from error
+
+
+def _read_about(checkpoint: Path) -> dict:
+    try:
+        about = json.loads((checkpoint / "training.json").read_text())
+        if about["format"] > FORMAT:
+            raise BadInput(f"{checkpoint} is from a newer version of Internal Inpaint: update this one")
+        if missing := {"fingerprint", "seed", "config", "counters", "optimiser_numbers"} - set(about):
+            raise KeyError(", ".join(sorted(missing)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(checkpoint, error) from error
+    return about
+
+
+def _damaged(checkpoint: Path, error: Exception) -> BadInput:
+    return BadInput(f"{checkpoint} is damaged ({error}): remove that folder and run again")
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
+    # safetensors stores row-major data: the filters' channels_last layout is put back when loading.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata=about)
+
+
+def _flatten(state: dict[int, dict]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    tensors, numbers = {}, {}
+    for index, values in state.items():
+        for key, value in values.items():
+            (tensors if isinstance(value, Tensor) else numbers)[f"{index}.{key}"] = value
+    return tensors, numbers
+
+
+def _unflatten(tensors: dict[str, Tensor], numbers: dict[str, float]) -> dict[int, dict]:
+    state: dict[int, dict] = {}
+    for name, value in {**tensors, **numbers}.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    return state
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

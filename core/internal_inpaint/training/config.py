@@ -1,0 +1,98 @@
+"""How a shot is learned: the settings, and the presets behind ``--quality``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from internal_inpaint.methods.implicit.networks import NetworkConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides how training goes, but the shot, the seed and the budget.
+
+    Attributes:
+        network: what is trained.
+        initialisation: of the weights, ``preserving`` or ``glorot`` (``initialise``).
+        optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam`` (the paper).
+        lr: step size of the optimiser; for ``muon`` that of its hidden filters.
+        adam_lr: step size of Adam beside Muon.
+        schedule: ``held``, ``cosine`` or ``constant``: see ``Schedule``.
+        batch: crops a step.
+        crop_scale: side of a training crop, as a multiple of the largest hole's (each axis by itself);
+            ``None`` trains on whole frames.
+        crop_smallest: least side of a crop in pixels, so that small holes keep context.
+        crop_pixels: most pixels of a crop; larger frames or holes train on crops all the same.
+        hole_weight: share of the loss that the synthetic hole gets, the rest of the known region getting
+            what is left; ``None`` is equation (2): every known pixel counts the same.
+        average: decay of the moving average of the weights that is validated and rendered; 0 is none.
+        patience: validations without improvement after which training winds up; 0 is never.
+        steps: length of the training on a CUDA device or where nothing else is asked for.
+        cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
+        working_pixels: pixels of a working frame on (CUDA, CPU): larger plates are learned reduced.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    initialisation: str = "preserving"
+    optimiser: str = "muon"
+    lr: float = 1e-2
+    adam_lr: float = 2e-3
+    schedule: str = "held"
+    batch: int = 8
+    crop_scale: float | None = 2.0
+    crop_smallest: int = 96
+    crop_pixels: int = 512 * 512
+    hole_weight: float | None = 0.9
+    average: float = 0.0
+    patience: int = 6
+    steps: int = 10_000
+    cpu_seconds: float | None = 600.0
+    working_pixels: tuple[int, int] = (960 * 540, 432 * 240)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict) -> TrainingConfig:
+        """The inverse of ``to_dict``. Raises ``KeyError`` or ``TypeError`` on anything it does not know."""
+        known = {f.name for f in fields(TrainingConfig)}
+        if unknown := set(data) - known:
+            raise KeyError(f"unknown training settings: {', '.join(sorted(unknown))}")
+        data = dict(data, network=NetworkConfig(**data["network"]))
+        return TrainingConfig(**dict(data, working_pixels=tuple(data["working_pixels"])))
+
+
+_HALF_BASE = NetworkConfig("base", width=0.5)
+
+PRESETS: dict[str, TrainingConfig] = {
+    # A first look while the artist waits.
+    "draft": TrainingConfig(
+        network=_HALF_BASE, steps=2_000, cpu_seconds=120.0, working_pixels=(640 * 360, 320 * 180)
+    ),
+    "standard": TrainingConfig(network=_HALF_BASE),
+    "final": TrainingConfig(
+        network=NetworkConfig("base"), steps=30_000, cpu_seconds=3600.0, working_pixels=(1280 * 720, 640 * 360)
+    ),
+    # The recipe to the letter: appendix A.2, with the authors' published defaults (frame size, batch,
+    # both outputs supervised) where the paper is silent.
+    "paper": TrainingConfig(
+        network=NetworkConfig("coarse-to-fine"),
+        initialisation="glorot",
+        optimiser="adam",
+        lr=2e-4,
+        schedule="constant",
+        batch=5,
+        crop_scale=None,
+        crop_pixels=320 * 600,
+        hole_weight=None,
+        patience=0,
+        steps=80_000,
+        cpu_seconds=None,
+        working_pixels=(320 * 600, 320 * 600),
+    ),
+}
+
+
+def preset(quality: str) -> TrainingConfig:
+    """The settings behind a ``--quality`` name. Raises ``KeyError`` if there is no such preset."""
+    return replace(PRESETS[quality])

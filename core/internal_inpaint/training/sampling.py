@@ -1,0 +1,179 @@
+"""Batches of synthetic holes (equation 1): frame i with the matte of a random frame t moved over it.
+
+Everything a batch needs lies on the training device (or in the memory-mapped store, on the CPU); the
+host draws a handful of integers a step from a seeded generator and never waits for the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HOLE, VOID = 1, 2  # bits of the store's state plane; 0 is known
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch, ``[B, C, h, w]``.
+
+    Attributes:
+        target: ``[B, 3, h, w]`` working-space pixels; meaningless where not ``known``.
+        hidden: ``[B, 1, h, w]``, 1 where the network may not look: real hole, void, held out, synthetic.
+        known: ``[B, 1, h, w]``, 1 where the loss may look: everything but real hole, void and held out.
+        synthetic: ``[B, 1, h, w]``, 1 inside the synthetic hole.
+    """
+
+    target: Tensor
+    hidden: Tensor
+    known: Tensor
+    synthetic: Tensor
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A hole of frame ``source`` moved by (dy, dx) over frame ``frame``, seen through a crop at (top, left)."""
+
+    frame: int
+    source: int
+    dy: int
+    dx: int
+    top: int
+    left: int
+
+
+def hole_boxes(state: Tensor) -> np.ndarray:
+    """Bounding box (top, left, bottom, right; exclusive) of each frame's hole: ``[N, 4]``, zeros if empty.
+
+    Args:
+        state: ``[N, H, W]`` uint8; read a frame at a time, so that a memory map stays on disk.
+    """
+    boxes = np.zeros((len(state), 4), dtype=np.int64)
+    for index in range(len(state)):
+        hole = (state[index] & HOLE).cpu().numpy().astype(bool)
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        if len(rows):
+            boxes[index] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return boxes
+
+
+def moved_hole(state: Tensor, dy: int, dx: int) -> Tensor:
+    """The hole of one frame's state ``[H, W]`` moved by (dy, dx), as ``[H, W]`` bool; what leaves is lost."""
+    height, width = state.shape
+    moved = torch.zeros_like(state, dtype=torch.bool)
+    rows = slice(max(0, dy), min(height, height + dy))
+    columns = slice(max(0, dx), min(width, width + dx))
+    from_rows = slice(max(0, -dy), min(height, height - dy))
+    from_columns = slice(max(0, -dx), min(width, width - dx))
+    moved[rows, columns] = (state[from_rows, from_columns] & HOLE) != 0
+    return moved
+
+
+def crop_size(
+    boxes: np.ndarray, size: tuple[int, int], scale: float | None, smallest: int, most_pixels: int
+) -> tuple[int, int]:
+    """Height and width of a training crop: it leaves context round the largest hole.
+
+    Args:
+        boxes: ``hole_boxes`` of the shot.
+        size: height and width of the frames, which the crop never exceeds.
+        scale: crop side over hole side; ``None`` is the whole frame.
+        smallest: least side in pixels.
+        most_pixels: the crop's area stays below this, keeping its shape.
+    """
+    height, width = size
+    if scale is not None:
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).max(axis=0)
+        height, width = (min(room, max(smallest, round(scale * side))) for room, side in zip(size, sides, strict=True))
+    shrink = min(1.0, (most_pixels / (height * width)) ** 0.5)
+    # Multiples of 8 need no padding inside the network and suit vector units.
+    return tuple(
+        min(room, max(8, int(side * shrink) // 8 * 8 if shrink < 1 else -(-side // 8) * 8))
+        for side, room in ((height, size[0]), (width, size[1]))
+    )
+
+
+class HoleSampler:
+    """Draws placements and turns them into batches.
+
+    Args:
+        frames: ``[N, H, W, 3]`` working space (half or float; hole and void pixels are 0).
+        state: ``[N, H, W]`` uint8 of ``HOLE`` and ``VOID`` bits.
+        crop: (height, width) of a training crop, at most the frame's.
+        device: where batches are wanted.
+        held_out: masks ``[K, H, W]`` bool by frame index: pixels kept away from training for validation.
+    """
+
+    def __init__(
+        self,
+        frames: Tensor,
+        state: Tensor,
+        crop: tuple[int, int],
+        device: torch.device,
+        held_out: dict[int, Tensor] | None = None,
+        boxes: np.ndarray | None = None,
+    ) -> None:
+        self.frames, self.state, self.crop, self.device = frames, state, crop, device
+        self.size = tuple(state.shape[1:])
+        self.boxes = hole_boxes(state) if boxes is None else boxes
+        self.sources = np.flatnonzero(self.boxes[:, 2] > 0)
+        self._rows = torch.arange(crop[0], device=frames.device)
+        self._columns = torch.arange(crop[1], device=frames.device)
+        masks = [torch.zeros(self.size, dtype=torch.bool), *(held_out or {}).values()]
+        self._held = torch.stack(masks).to(frames.device)
+        which = torch.zeros(len(state), dtype=torch.int64)
+        for slot, frame in enumerate(held_out or {}, start=1):
+            which[frame] = slot
+        self._held_slot = which.to(frames.device)
+
+    def draw(self, rng: np.random.Generator) -> Placement:
+        """A random frame, a random matte, a random place for it, and a crop round that place."""
+        frame = int(rng.integers(len(self.state)))
+        source = int(rng.choice(self.sources))
+        box = self.boxes[source]
+        dy, dx = (self._shift(rng, axis, box) for axis in (0, 1))
+        top, left = (self._window(rng, axis, box, shift) for axis, shift in ((0, dy), (1, dx)))
+        return Placement(frame, source, dy, dx, top, left)
+
+    def _shift(self, rng: np.random.Generator, axis: int, box: np.ndarray) -> int:
+        # Anywhere in the frame with the whole hole inside it; a hole larger than the frame slides over it.
+        length, room = int(box[axis + 2] - box[axis]), self.size[axis]
+        low, high = min(0, room - length), max(0, room - length)
+        return int(rng.integers(low, high + 1)) - int(box[axis])
+
+    def _window(self, rng: np.random.Generator, axis: int, box: np.ndarray, shift: int) -> int:
+        crop, room = self.crop[axis], self.size[axis]
+        if crop >= room:
+            return 0
+        start, end = int(box[axis]) + shift, int(box[axis + 2]) + shift
+        if end - start <= crop:
+            # The hole fits: somewhere in the crop, not always its centre.
+            low, high = end - crop, start
+            middle, slack = (low + high) // 2, (high - low) // 4
+            first = int(rng.integers(middle - slack, middle + slack + 1))
+        else:
+            first = int(rng.integers(start, end - crop + 1))
+        return min(max(first, 0), room - crop)
+
+    def gather(self, placements: list[Placement]) -> Batch:
+        """Assemble a batch on the device from placements drawn on the host."""
+        numbers = torch.tensor([[p.frame, p.source, p.dy, p.dx, p.top, p.left] for p in placements])
+        if self.frames.is_cuda:
+            numbers = numbers.pin_memory().to(self.frames.device, non_blocking=True)
+        frame, source, dy, dx, top, left = (column[:, None, None] for column in numbers.unbind(1))
+        rows = top + self._rows[None, :, None]
+        columns = left + self._columns[None, None, :]
+        target = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
+        state = self.state[frame, rows, columns]
+        blocked = (state != 0) | self._held[self._held_slot[frame], rows, columns]
+        from_rows, from_columns = rows - dy, columns - dx
+        inside = (from_rows >= 0) & (from_rows < self.size[0])
+        inside = inside & (from_columns >= 0) & (from_columns < self.size[1])
+        from_rows, from_columns = from_rows.clamp(0, self.size[0] - 1), from_columns.clamp(0, self.size[1] - 1)
+        moved = self.state[source, from_rows, from_columns] & HOLE
+        synthetic = (moved != 0) & inside
+        planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)
+        hidden, known, synthetic = planes.unsqueeze(2)
+        return Batch(target.permute(0, 3, 1, 2), hidden, known, synthetic)

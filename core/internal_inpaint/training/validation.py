@@ -1,0 +1,93 @@
+"""A fixed set of synthetic holes, kept out of training, that says how good the fill is getting.
+
+The pixels under a validation hole are unknown to the training in that frame, as those under the real
+hole are: to fill them the network has to bring them from other frames, or invent them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from internal_inpaint.training.sampling import HOLE, HoleSampler, Placement, moved_hole
+
+TRIES = 24
+MOST_OF_A_FRAME = 0.25  # a hole that would hide more of a frame than this is not held out of it
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation holes: where they are, and the pixels they keep from training.
+
+    Attributes:
+        placements: one a hole.
+        masks: ``[H, W]`` bool by frame index: the hole's pixels that are known in the plate.
+    """
+
+    placements: tuple[Placement, ...]
+    masks: dict[int, Tensor]
+
+
+def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
+    """Choose up to ``count`` holes, at most one in five frames (one in a shorter shot), spread over the shot.
+
+    Of several random places for each the one that overlaps the real hole least is taken; places whose
+    pixels are mostly unknown anyway, or that would cover much of the frame, are not used, so a shot with
+    a very large hole may end with none.
+
+    Args:
+        sampler: of the whole shot, holding nothing out; its crop is the part of a frame that is judged.
+    """
+    rng = np.random.default_rng([seed, 7])
+    length = len(sampler.state)
+    count = min(count, max(1, length // 5))
+    placements, masks = [], {}
+    for frame in np.linspace(0, length - 1, count + 2)[1:-1].round().astype(int):
+        frame = int(frame)
+        known = (sampler.state[frame] == 0).cpu()
+        best = None
+        for _ in range(TRIES):
+            draw = sampler.draw(rng)
+            hole = moved_hole(sampler.state[draw.source], draw.dy, draw.dx).cpu()
+            usable = hole & known
+            share = float(usable.sum()) / max(1.0, float(hole.sum()))
+            if usable.float().mean() < MOST_OF_A_FRAME and usable.any() and (best is None or share > best[0]):
+                best = share, draw, usable
+            if best is not None and best[0] == 1.0:
+                break
+        if best is not None and best[0] > 0.5 and frame not in masks:
+            masks[frame] = best[2]
+            draw = best[1]
+            placements.append(Placement(frame, draw.source, draw.dy, draw.dx, draw.top, draw.left))
+    return HeldOut(tuple(placements), masks)
+
+
+@torch.no_grad()
+def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut, autocast) -> float:
+    """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``nan`` without holes.
+
+    Args:
+        sampler: one that holds nothing out, so that the truth is there to compare with.
+        autocast: a context manager for the device's precision.
+    """
+    total, count = 0.0, 0.0
+    for placement in held_out.placements:
+        batch = sampler.gather([placement])
+        with autocast:
+            output = network(batch.target * (1 - batch.hidden), batch.hidden)[-1]
+        judged = batch.synthetic * batch.known
+        squared = ((output.float() - batch.target) / 2).square() * judged
+        total += float(squared.sum())
+        count += 3 * float(judged.sum())
+    if not count:
+        return math.nan
+    return -10 * math.log10(max(total / count, 1e-12))
+
+
+def coverage(state: Tensor) -> float:
+    """Mean share of a frame that is hole, over the frames of ``[N, H, W]`` uint8."""
+    return float(np.mean([float(((plane & HOLE) != 0).float().mean()) for plane in state]))

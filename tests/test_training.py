@@ -1,0 +1,299 @@
+"""The loop: it learns, goes on where it was, recovers from NaN and from too little memory, and ends."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.training import checkpoint, loop
+from internal_inpaint.training.budget import Budget, Schedule
+from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.loop import Hooks, Trainer
+from internal_inpaint.training.muon import MuonAdam, hidden_filters, orthogonalise
+from internal_inpaint.training.sampling import HOLE
+
+CPU = torch.device("cpu")
+TINY = TrainingConfig(network=NetworkConfig("base", width=0.17), lr=5e-3, batch=2, crop_smallest=32)
+SHOT = "fingerprint of the shot"
+
+
+def shot(frames=10, size=(48, 64)):
+    """A panning pattern of stripes with a small hole, in [-1, 1]."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    pictures = [
+        np.stack([np.sin((x + 2 * i) / 3), np.sin((x + 2 * i) / 5 + y / 4), np.cos(y / 6)], axis=-1) * 0.8
+        for i in range(frames)
+    ]
+    state = torch.zeros(frames, *size, dtype=torch.uint8)
+    state[:, 18:28, 26:38] = HOLE
+    pixels = torch.from_numpy(np.stack(pictures))
+    return (pixels * (state == 0)[..., None]).half(), state
+
+
+def trainer(config=TINY, seed=3):
+    return Trainer(config, *shot(), CPU, seed)
+
+
+def stop_at(t, step):
+    return lambda: t.counters.step >= step
+
+
+def test_training_learns_to_fill_holes_it_was_never_shown():
+    t = trainer(dataclasses.replace(TINY, network=NetworkConfig("base", width=0.25), batch=4))
+    t.run(Budget(steps=70), Hooks())
+    first, last = t.counters.history[0][3], t.counters.best_psnr
+    assert last > first + 3, f"validation went from {first:.1f} to {last:.1f} dB"
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_one(kind, tmp_path):
+    config = dataclasses.replace(TINY, optimiser=kind)
+    whole = trainer(config)
+    assert whole.run(Budget(steps=23), Hooks())
+
+    part = trainer(config)
+    for step in (5, 14):  # stopped twice, each time a new process would begin here
+        hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT))
+        assert not part.run(Budget(steps=23), hooks)
+        part = trainer(config)
+        torch.rand(7)  # whatever else has drawn from the global generator must not matter
+        checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], SHOT)
+    assert part.run(Budget(steps=23), Hooks())
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, part.network.state_dict()[name]), name
+    for name, tensor in whole.best.items():
+        assert torch.equal(tensor, part.best[name]), name
+    assert [h[3] for h in whole.counters.history] == [h[3] for h in part.counters.history]
+
+
+def test_a_finished_training_run_again_changes_nothing(tmp_path):
+    t = trainer()
+    t.run(Budget(steps=6), Hooks())
+    history, weights = list(t.counters.history), {k: v.clone() for k, v in t.network.state_dict().items()}
+    assert t.run(Budget(steps=6), Hooks())
+    assert t.counters.history == history
+    assert all(torch.equal(v, weights[k]) for k, v in t.network.state_dict().items())
+
+
+def test_a_time_budget_ends_the_training_and_is_counted_over_attempts():
+    seconds = iter(np.arange(0, 1000, 0.5))
+    t = trainer(dataclasses.replace(TINY, patience=0))
+    t.run(Budget(seconds=20), Hooks(clock=lambda: float(next(seconds)), should_stop=stop_at(t, 8)))
+    used, steps = t.counters.seconds, t.counters.step
+    assert steps == 8
+    t.run(Budget(seconds=20), Hooks(clock=lambda: float(next(seconds))))
+    assert t.counters.seconds >= 20
+    assert t.counters.seconds < 20 + used
+
+
+def test_nan_goes_back_to_the_last_good_weights_with_a_smaller_step(monkeypatch):
+    t = trainer()
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    original, calls, warnings = t._step, [], []
+
+    def step(sampler):
+        calls.append(1)
+        loss = original(sampler)
+        if len(calls) == 12:
+            with torch.no_grad():
+                next(t.network.parameters()).fill_(math.nan)
+            return loss * math.nan
+        return loss
+
+    t._step = step
+    assert t.run(Budget(steps=20), Hooks(warn=warnings.append))
+    assert len(warnings) == 1
+    assert "diverged" in warnings[0]
+    assert t.counters.rate_scale == 0.5
+    assert all(torch.isfinite(p).all() for p in t.network.parameters())
+
+
+def test_a_loss_that_is_always_nan_is_given_up_and_the_checkpoint_stays_good(monkeypatch, tmp_path):
+    t = trainer()
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    checkpoint.save(t, tmp_path, SHOT)
+    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(math.nan))
+    with pytest.raises(loop.Diverged):
+        t.run(Budget(steps=20), Hooks(checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT)))
+    saved = trainer()
+    checkpoint.resume(saved, checkpoint.newest_first(tmp_path)[0], SHOT)
+    assert all(torch.isfinite(p).all() for p in saved.network.parameters())
+
+
+def test_a_nan_between_reports_never_reaches_a_checkpoint(tmp_path):
+    """Reports come once a second, a checkpoint may fall between two of them."""
+    t = trainer()
+    original = t._step
+    saved = []
+
+    def step(sampler):
+        loss = original(sampler)
+        if t.counters.step == 5:
+            with torch.no_grad():
+                next(t.network.parameters()).fill_(math.nan)
+            return loss * math.nan
+        return loss
+
+    def save(t):
+        saved.append(all(bool(torch.isfinite(p).all()) for p in t.network.parameters()))
+
+    t._step = step
+    t.run(Budget(steps=12), Hooks(checkpoint=save, checkpoint_seconds=0.0))
+    assert saved
+    assert all(saved)
+
+
+def test_out_of_memory_shrinks_batch_then_crop_and_says_so():
+    t = trainer(dataclasses.replace(TINY, batch=4, crop_scale=None))
+    t.counters.crop = (48, 64)
+    original, warnings = t._step, []
+
+    def step(sampler):
+        if t.counters.batch > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(sampler)
+
+    t._step = step
+    assert t.run(Budget(steps=4), Hooks(warn=warnings.append))
+    assert t.counters.batch == 1
+    assert len(warnings) == 2
+    assert "batch is now 1" in warnings[-1]
+
+
+def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
+    t = trainer()
+
+    def step(sampler):
+        raise RuntimeError("shapes do not match")
+
+    t._step = step
+    with pytest.raises(RuntimeError, match="shapes"):
+        t.run(Budget(steps=4), Hooks())
+
+
+def test_training_winds_up_when_validation_stops_improving(monkeypatch):
+    t = trainer(dataclasses.replace(TINY, patience=3))
+    psnrs = iter([20.0] + [19.0] * 100)
+    monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+    rates = []
+    original = t._step
+
+    def step(sampler):
+        rates.append(t.optimiser.param_groups[0]["lr"])
+        return original(sampler)
+
+    t._step = step
+    assert t.run(Budget(steps=200), Hooks())
+    assert t.counters.step < 120, "it should have ended long before its budget"
+    assert rates[-1] < 0.1 * max(rates), "and have cooled down on the way"
+    assert t.counters.best_step == t.counters.history[0][0]
+
+
+def test_best_weights_are_kept_not_the_last(monkeypatch):
+    t = trainer()
+    psnrs = iter([20.0, 25.0] + [19.0] * 100)
+    monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+    at_best = {}
+
+    def validated(t):
+        if t.counters.psnr == 25.0:
+            at_best.update({k: v.clone() for k, v in t.network.state_dict().items()})
+
+    t.run(Budget(steps=40), Hooks(validated=validated))
+    assert all(torch.equal(v, at_best[k]) for k, v in t.best.items())
+    assert not all(torch.equal(v, at_best[k]) for k, v in t.network.state_dict().items())
+
+
+def test_schedule_holds_then_falls_to_zero_and_paper_is_constant():
+    held = Schedule("held")
+    assert held.rate(0.5) == 1
+    assert held.rate(0.85) == pytest.approx(0.5)
+    assert held.rate(1.0) == 0
+    held.finish_early(0.35)
+    assert held.end == pytest.approx(0.5)
+    assert held.done(0.5)
+    assert Schedule("constant").rate(0.9) == 1
+    assert PRESETS["paper"].schedule == "constant"
+    assert PRESETS["paper"].hole_weight is None
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((3, 24, 200), (2, 64, 16)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+
+
+def test_muon_takes_the_hidden_filters_only():
+    network = trainer().network
+    hidden = hidden_filters(network)
+    assert "first.encoder.1.conv.weight" in hidden
+    assert "first.encoder.0.conv.weight" not in hidden
+    assert "first.output.conv.weight" not in hidden
+    assert not any(name.endswith("bias") for name in hidden)
+    groups = MuonAdam(network, 1e-2, 1e-3).param_groups
+    assert sum(len(g["params"]) for g in groups if g["muon"]) == len(hidden)
+    assert sum(len(g["params"]) for g in groups) == len(list(network.parameters()))
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def saved(self, tmp_path):
+        t = trainer()
+        t.run(Budget(steps=3), Hooks())
+        return checkpoint.save(t, tmp_path, SHOT)
+
+    def test_only_the_newest_is_kept_and_nothing_unfinished_lies_about(self, saved):
+        t = trainer()
+        checkpoint.resume(t, saved, SHOT)
+        t.run(Budget(steps=5), Hooks())
+        newest = checkpoint.save(t, saved.parent, SHOT)
+        assert [p.name for p in saved.parent.iterdir()] == [newest.name]
+
+    def test_a_half_written_checkpoint_is_not_seen(self, saved):
+        (saved.parent / ".step-0000000009.part").mkdir()
+        assert checkpoint.newest_first(saved.parent) == [saved]
+
+    def test_nothing_in_it_is_a_pickle(self, saved):
+        names = {p.name for p in saved.iterdir()}
+        assert names == {"weights.safetensors", "best.safetensors", "optimiser.safetensors", "training.json"}
+
+    def test_of_another_shot_is_refused(self, saved):
+        with pytest.raises(BadInput, match="another shot"):
+            checkpoint.resume(trainer(), saved, "another fingerprint")
+        with pytest.raises(BadInput, match="another shot"):
+            checkpoint.load_best(saved, "another fingerprint", CPU)
+
+    def test_of_other_settings_or_seed_is_refused(self, saved):
+        with pytest.raises(BadInput, match="other settings"):
+            checkpoint.resume(trainer(dataclasses.replace(TINY, lr=0.5)), saved, SHOT)
+        with pytest.raises(BadInput, match="other settings"):
+            checkpoint.resume(trainer(seed=4), saved, SHOT)
+
+    def test_of_a_newer_version_is_refused(self, saved):
+        about = json.loads((saved / "training.json").read_text())
+        (saved / "training.json").write_text(json.dumps(dict(about, format=99)))
+        with pytest.raises(BadInput, match="newer version"):
+            checkpoint.resume(trainer(), saved, SHOT)
+
+    @pytest.mark.parametrize(
+        "name", ["weights.safetensors", "best.safetensors", "optimiser.safetensors", "training.json"]
+    )
+    def test_a_torn_file_is_named(self, saved, name):
+        path = saved / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(BadInput, match="damaged"):
+            checkpoint.resume(trainer(), saved, SHOT)
+
+    def test_configuration_travels_inside_the_weights(self, saved):
+        network = checkpoint.load_best(saved, SHOT, CPU)
+        assert network.config == TINY.network
+        config, counters = checkpoint.read_config(saved)
+        assert config == TINY
+        assert counters.step == 3
