@@ -1,0 +1,195 @@
+"""The command line: thin, one function a verb. ``internal-inpaint --help`` is its documentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from internal_inpaint import __version__
+from internal_inpaint.errors import BadInput, InpaintError
+from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job
+
+PROGRESS = ("auto", "plain", "json", "openjd")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors as one sentence like every other bad input."""
+
+    def error(self, message: str):
+        raise BadInput(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        options = _parser().parse_args(arguments)
+        return options.verb(options) or 0
+    except InpaintError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"internal-inpaint: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("internal-inpaint: broken off", file=sys.stderr, flush=True)
+        return 3
+    except BrokenPipeError:
+        # Whoever read our output has gone: not worth a word, and there is nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(
+            f"internal-inpaint: this is a bug, please report it with the output of --debug: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="internal-inpaint",
+        description="Removes objects from a shot with a network trained on that one shot.",
+        epilog="Exit codes: 0 done, 2 bad input or usage, 3 stopped on request (run again to resume), "
+        "4 out of memory or disk, 1 a bug.",
+    )
+    parser.add_argument("--version", action="version", version=f"internal-inpaint {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="plate and matte in, clean plate out")
+    train = verbs.add_parser("train", help="only learn the shot; `render` can follow on another machine")
+    render = verbs.add_parser("render", help="only render, with the weights that a job folder holds")
+    for verb, function in ((run, _run), (train, _train), (render, _render)):
+        _job_options(verb)
+        verb.set_defaults(verb=function)
+    check = verbs.add_parser("check", help="read a shot and say everything found; writes nothing")
+    _shot_options(check)
+    check.add_argument("--quality", default="standard", help=f"for the estimate: {', '.join(QUALITIES)}")
+    check.add_argument("--device", default="auto", help="for the estimate: auto, cpu, cuda or cuda:N")
+    check.add_argument("--json", action="store_true", help="as JSON")
+    check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    check.set_defaults(verb=_check)
+
+    demo = verbs.add_parser("demo", help="make a sample shot, remove its object, measure how well")
+    demo.add_argument("--into", default="demo_shot", metavar="DIR", help="where to put it (default: demo_shot)")
+    demo.add_argument("--time", default="100s", help="training time (default: 100s)")
+    demo.add_argument("--progress", choices=PROGRESS, default="auto")
+    demo.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _shot_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the shot")
+    group.add_argument("job", nargs="?", metavar="JOB.json", help="a job file, instead of the options below")
+    group.add_argument("--plate", metavar="PATTERN", help="'plate.####.exr', %%04d, @@@@, a folder or a file")
+    group.add_argument("--matte", metavar="PATTERN", help="the roto matte (default: the plate's own alpha)")
+    group.add_argument("--frames", metavar="RANGE", help="for example 1001-1080 (default: all of the plate)")
+    group.add_argument("--matte-channel", metavar="NAME", help="default: alpha, else the only or first channel")
+    group.add_argument("--layer", metavar="NAME", help="the layer to fill (default: the main RGB)")
+    group.add_argument("--view", metavar="NAME", help="the view to fill (default: all of them)")
+    group.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
+    group.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
+    group.add_argument("--colorspace", metavar="NAME", help="of the plate: a name or role of the OCIO config")
+
+
+def _job_options(parser: argparse.ArgumentParser) -> None:
+    _shot_options(parser)
+    group = parser.add_argument_group("the run")
+    group.add_argument("--output", metavar="PATTERN", help="where the clean plate goes: 'clean.####.exr'")
+    group.add_argument("--quality", help=f"{', '.join(QUALITIES)} (default: standard)")
+    group.add_argument("--steps", type=int, metavar="N", help="training steps")
+    group.add_argument("--time", metavar="TIME", help="training time: 90s, 10m, 1h30m")
+    group.add_argument("--seed", type=int, metavar="N")
+    group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
+    group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output)")
+    group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
+    group.add_argument("--progress", choices=PROGRESS, default="auto")
+    group.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
+    """The job of a JOB.json or of the options, and its folder."""
+    given = {
+        name: getattr(options, name)
+        for name in Job.__dataclass_fields__
+        if getattr(options, name, None) not in (None, False)
+    }
+    if options.job is not None:
+        if given:
+            named = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise BadInput(f"{named} cannot be given together with {options.job}: change the job file instead")
+        path = Path(options.job)
+        path = path / "job.json" if path.is_dir() else path
+        return read_job(path), Path(options.work) if options.work else path.parent
+    if options.plate is None:
+        raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
+    if options.output is None:
+        raise BadInput("no --output: give a pattern such as 'clean.####.exr'")
+    if "time" in given:
+        given["time"] = parse_time(given["time"])
+    return Job(**given), Path(options.work) if options.work else default_folder(options.output)
+
+
+def _pipeline(options: argparse.Namespace, **which: bool) -> None:
+    # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
+    from internal_inpaint import pipeline
+    from internal_inpaint.events import display
+
+    job, folder = _job_and_folder(options)
+    result = pipeline.run(job, folder, display(options.progress), restart=options.restart, **which)
+    if options.progress in ("auto", "plain"):
+        _say_result(result, folder)
+
+
+def _say_result(result, folder: Path) -> None:
+    trained = f"trained {result.steps} steps in {result.training_s:.0f} s"
+    quality = f", {result.psnr:.2f} dB inside holes kept from training" if result.psnr is not None else ""
+    print(trained + quality)
+    if result.frames:
+        print(f"{result.frames} frames: {result.output}")
+    print(f"contact sheet: {result.contact_sheet}")
+    print(f"job folder: {folder}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    _pipeline(options)
+
+
+def _train(options: argparse.Namespace) -> None:
+    _pipeline(options, render=False)
+
+
+def _render(options: argparse.Namespace) -> None:
+    _pipeline(options, train=False)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from internal_inpaint import estimate
+
+    if options.job is not None:
+        path = Path(options.job)
+        job = read_job(path / "job.json" if path.is_dir() else path)
+    elif options.plate is None:
+        raise BadInput("no --plate: give --plate and --matte, or a job.json")
+    else:
+        names = set(Job.__dataclass_fields__) & set(vars(options))
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        job = Job(**given, output="-")
+    found = estimate.check(job)
+    print(json.dumps(found, indent=1) if options.json else estimate.readable(found))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from internal_inpaint.demo import verb
+
+    verb.run(Path(options.into), parse_time(options.time), options.progress)

@@ -1,0 +1,128 @@
+"""``internal-inpaint check``: what is in a shot, and what learning it will take. Writes nothing."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from internal_inpaint.job import Job
+from internal_inpaint.methods.implicit.networks import InpaintNetwork
+from internal_inpaint.pipeline import budget_of, chosen_device, shot_settings, working_size
+from internal_inpaint.shot import open_shot, survey
+from internal_inpaint.training.config import preset
+
+# Measured resident memory (docs/benchmarks.md): the libraries and network, what training keeps for each
+# pixel of a batch at the paper's full width, and what holds a frame of the plate while it is composited.
+BASE_BYTES = 700e6
+BATCH_BYTES_A_PIXEL = 1900
+PLATE_BYTES_A_PIXEL = 150
+
+
+def check(job: Job) -> dict:
+    """Read every frame of the job's shot and describe it.
+
+    Returns:
+        plain JSON types: the survey's entries, and ``estimate`` with seconds and bytes.
+
+    Raises:
+        BadInput: whatever would also stop a run.
+    """
+    device = chosen_device(job.device)
+    config = preset(job.quality)
+    shot = open_shot(shot_settings(job))
+    began = time.perf_counter()
+    found = survey(shot).to_dict()
+    reading = time.perf_counter() - began
+    canvas = shot.canvas.height * shot.canvas.width
+    size = working_size((shot.canvas.height, shot.canvas.width), config, device)
+    budget = budget_of(job, config, device)
+    crop = min(size[0] * size[1], config.crop_pixels)
+    store = len(shot.pictures) * size[0] * size[1] * 7
+    holes = sum(1 for _ in shot.pictures) - len(found["empty_matte_frames"])
+    found["estimate"] = {
+        "device": str(device),
+        "quality": job.quality,
+        "working_size": [size[1], size[0]],
+        "training_steps": budget.steps,
+        "training_s": budget.seconds,
+        "reading_s": round(reading, 1),
+        "rendering_s": round(2 * reading + holes * _seconds_a_frame(config.network, size, device), 1),
+        "memory_bytes": int(
+            BASE_BYTES
+            + config.batch * crop * config.network.width * BATCH_BYTES_A_PIXEL
+            + canvas * PLATE_BYTES_A_PIXEL
+        ),
+        "disk_bytes": store,
+    }
+    return found
+
+
+@torch.no_grad()
+def _seconds_a_frame(network_config, size: tuple[int, int], device: torch.device) -> float:
+    """Time of one forward pass over a whole working frame: measured on a part of it, then scaled."""
+    network = InpaintNetwork(network_config).to(device, memory_format=torch.channels_last)
+    part = tuple(min(side, 160) for side in size)
+    masked, mask = (torch.zeros(1, planes, *part, device=device) for planes in (3, 1))
+    network(masked, mask)
+    began = time.perf_counter()
+    float(network(masked, mask)[-1].sum())
+    return (time.perf_counter() - began) * size[0] * size[1] / (part[0] * part[1])
+
+
+def readable(found: dict) -> str:
+    """The findings as lines for a person."""
+    estimate = found["estimate"]
+    frames = found["frames"]
+    windows = found["data_windows"]
+    lines = [
+        f"plate          {found['plate']}",
+        f"matte          {found['matte']}",
+        f"frames         {frames[0]}-{frames[-1]} ({len(frames)})",
+        f"format         {found['file_format']}, {', '.join(found['compressions'])} compression",
+        f"display window {_window(found['display'])}",
+        f"data window    {_window(windows[0]) if len(windows) == 1 else f'{len(windows)} different ones'}",
+        f"canvas         {_window(found['canvas'])}",
+        f"pixel aspect   {found['pixel_aspect']:g}",
+        f"views          {', '.join(v for v in found['views'] if v) or 'one'}",
+        f"channels       {', '.join(found['channels'])}",
+        f"colour space   {found['colour_space']}",
+        "range          "
+        + ", ".join(
+            f"{c} {low:.4g} to {high:.4g}"
+            for c, low, high in zip("RGB", found["range_low"], found["range_high"], strict=True)
+        ),
+        f"NaN or Inf     {found['broken_pixels']} pixels" + _frames(found["broken_frames"]),
+        f"matte          grown {found['grow']} px, feathered {found['feather']} px; covers "
+        f"{found['matte_coverage_mean']:.2%} of a frame, at most {found['matte_coverage_max']:.2%} "
+        f"(frame {found['matte_coverage_max_frame']})",
+        f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
+        f"learned at     {estimate['working_size'][0]}x{estimate['working_size'][1]} on {estimate['device']}",
+        f"estimate       {_training(estimate)} training, {estimate['reading_s']:.0f} s reading, "
+        f"{estimate['rendering_s']:.0f} s rendering; {estimate['memory_bytes'] / 2**30:.1f} GiB of memory, "
+        f"{estimate['disk_bytes'] / 2**30:.2f} GiB of disk for --quality {estimate['quality']}",
+    ]
+    return "\n".join(lines + [f"warning: {warning}" for warning in found["warnings"]])
+
+
+def _window(window: tuple) -> str:
+    x, y, width, height = window
+    return f"{width}x{height} at {x},{y}"
+
+
+def _frames(frames: tuple) -> str:
+    if not frames:
+        return ""
+    shown = ", ".join(map(str, frames[:8]))
+    return f" (frames {shown}{', ...' if len(frames) > 8 else ''})"
+
+
+def _training(estimate: dict) -> str:
+    parts = []
+    if estimate["training_steps"] is not None:
+        parts.append(f"{estimate['training_steps']} steps of")
+    if estimate["training_s"] is not None:
+        parts.append(f"{estimate['training_s']:.0f} s")
+    return " or ".join(parts)
+
+

@@ -1,0 +1,181 @@
+"""What a run tells the world: status.json, events.jsonl, and the line a person reads.
+
+The files are the contract with the hosts (docs/job-folder.md): status.json is the latest state, replaced
+atomically; events.jsonl has every state, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+STATES = ("running", "done", "stopped", "failed")
+FIELDS = ("state", "stage", "step", "steps", "loss", "psnr", "eta_s", "frames_done", "frames", "message", "error")
+STAGES = {
+    "open": (0.0, 0.02, "opening the shot"),
+    "read": (0.02, 0.10, "reading the shot"),
+    "train": (0.10, 0.85, "training"),
+    "render": (0.85, 1.0, "rendering"),
+}
+
+
+class Events:
+    """The run's voice. Every ``tell`` updates the status, appends an event and informs the display.
+
+    Args:
+        folder: the job folder.
+        display: called with each event's dict, for a person or a farm to read.
+    """
+
+    def __init__(self, folder: Path, display: Callable[[dict], None] | None = None) -> None:
+        self._status, self._log = folder / "status.json", folder / "events.jsonl"
+        self._display = display or (lambda event: None)
+        self._state: dict[str, Any] = dict.fromkeys(FIELDS)
+        self._state.update(state="running", pid=os.getpid(), host=socket.gethostname())
+
+    def tell(self, **changes: Any) -> None:
+        """Change some of ``FIELDS``. ``progress`` (0 to 1 within the stage) becomes ``percent`` of the run.
+
+        A ``message`` belongs to its event alone; ``warning`` goes into the log and to the display only.
+        """
+        progress, warning = changes.pop("progress", None), changes.pop("warning", None)
+        self._state.update(message=None, **{k: v for k, v in changes.items() if k != "message"})
+        self._state["message"] = changes.get("message", warning)
+        if self._state["state"] == "done":
+            self._state["percent"] = 100.0
+        elif progress is not None and self._state["stage"] in STAGES:
+            start, end, _ = STAGES[self._state["stage"]]
+            self._state["percent"] = round(100 * (start + (end - start) * progress), 1)
+        self._state["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        event = dict(self._state, **({"warning": warning} if warning else {}))
+        event = {key: _plain(value) for key, value in event.items()}
+        self._append(event)
+        write_atomically(self._status, json.dumps({k: v for k, v in event.items() if k != "warning"}, indent=1))
+        self._display(event)
+
+    def _append(self, event: dict) -> None:
+        line = json.dumps({k: v for k, v in event.items() if v is not None}) + "\n"
+        with open(self._log, "ab+") as log:
+            # A line cut off by a kill must not swallow the next one.
+            if log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
+                line = "\n" + line
+            log.write(line.encode())
+
+
+def _plain(value: Any) -> Any:
+    # NaN is not JSON.
+    if isinstance(value, float):
+        return round(value, 6) if value == value and abs(value) != float("inf") else None
+    return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file so that a reader sees the old or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def sentence(event: dict) -> str:
+    """One line for a person: stage, step, loss, PSNR, frames, time left, message."""
+    if event.get("warning"):
+        return f"warning: {event['warning']}"
+    stage = STAGES.get(event.get("stage") or "", (0, 0, event.get("stage") or ""))[2]
+    parts = [stage]
+    if event.get("stage") == "train" and event.get("step") is not None:
+        of = f" of {event['steps']}" if event.get("steps") else ""
+        parts.append(f"step {event['step']}{of}")
+        if event.get("loss") is not None:
+            parts.append(f"loss {event['loss']:.4f}")
+        if event.get("psnr") is not None:
+            parts.append(f"PSNR {event['psnr']:.2f} dB")
+    if event.get("frames_done") is not None:
+        parts.append(f"{event['frames_done']} of {event['frames']} frames")
+    if event.get("eta_s") is not None and event["state"] == "running":
+        parts.append(f"{_duration(event['eta_s'])} left")
+    if event.get("message"):
+        parts.append(event["message"])
+    return " | ".join(part for part in parts if part)
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def display(kind: str) -> Callable[[dict], None]:
+    """How a run's events reach stdout.
+
+    Args:
+        kind: ``auto`` (live line at a terminal, else plain), ``plain`` (a line every few seconds and at
+            every change of stage), ``json`` (JSON lines) or ``openjd`` (Open Job Description messages).
+    """
+    if kind == "json":
+        return lambda event: print(json.dumps({k: v for k, v in event.items() if v is not None}), flush=True)
+    if kind == "openjd":
+        return _OpenJobDescription()
+    if kind == "auto" and sys.stdout.isatty():
+        return _LiveLine()
+    return _PlainLines()
+
+
+class _PlainLines:
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._last, self._stage = 0.0, None
+
+    def __call__(self, event: dict) -> None:
+        fresh = event.get("stage") != self._stage or event.get("message") or event["state"] != "running"
+        if fresh or time.monotonic() - self._last >= self.SECONDS:
+            self._last, self._stage = time.monotonic(), event.get("stage")
+            print(sentence(event), flush=True)
+
+
+class _LiveLine:
+    def __init__(self) -> None:
+        self._width = 0
+
+    def __call__(self, event: dict) -> None:
+        text = sentence(event)
+        if event.get("message") or event["state"] != "running":
+            print("\r" + text.ljust(self._width), flush=True)
+            self._width = 0
+            return
+        columns = _terminal_columns()
+        bar = ""
+        if event.get("percent") is not None:
+            filled = int(event["percent"] / 5)
+            bar = f"[{'=' * filled}{' ' * (20 - filled)}] {event['percent']:3.0f} % "
+        text = (bar + text)[: columns - 1]
+        print("\r" + text.ljust(self._width), end="", flush=True)
+        self._width = len(text)
+
+
+def _terminal_columns() -> int:
+    try:
+        return os.get_terminal_size().columns
+    except OSError:
+        return 80
+
+
+class _OpenJobDescription:
+    """``openjd_progress``, ``openjd_status`` and ``openjd_fail`` lines, as OpenJD's sessions read them."""
+
+    def __call__(self, event: dict) -> None:
+        if event.get("percent") is not None:
+            print(f"openjd_progress: {event['percent']}", flush=True)
+        word = "openjd_fail" if event["state"] == "failed" else "openjd_status"
+        text = event.get("error") if event["state"] == "failed" else sentence(event)
+        print(f"{word}: {text}", flush=True)

@@ -1,0 +1,186 @@
+"""The one description of a run: job.json, read and validated here only (docs/job-folder.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.events import write_atomically
+
+FORMAT = 1
+QUALITIES = ("draft", "standard", "final", "paper")
+# What may change between two runs in the same folder without the learned weights losing their meaning.
+MAY_CHANGE = {"output", "steps", "time", "device", "fill_layer", "restart"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do. Paths are as the user gave them; a relative one starts at the job folder's parent
+    when read from a job.json that says so, else at the current folder.
+
+    Attributes:
+        plate, matte, output: frame patterns, folders or single files; no ``matte``: the plate's own alpha.
+        frames: range such as ``1001-1080``; ``None`` is all of the plate.
+        matte_channel, layer, view: which channel, layer and view; ``None`` chooses as docs/pixels.md says.
+        grow, feather: of the matte, in pixels at plate size; ``None`` follows the plate's height.
+        colorspace: of the plate, a name or role of the OpenColorIO configuration.
+        quality: ``draft``, ``standard``, ``final`` or ``paper``.
+        steps, time: training budget in optimiser steps and seconds; ``None``: the preset's.
+        seed: of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        fill_layer: write the fill alone as an extra layer, ``inpaint``.
+    """
+
+    plate: str
+    output: str
+    matte: str | None = None
+    frames: str | None = None
+    matte_channel: str | None = None
+    layer: str | None = None
+    view: str | None = None
+    grow: float | None = None
+    feather: float | None = None
+    colorspace: str | None = None
+    quality: str = "standard"
+    steps: int | None = None
+    time: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    fill_layer: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise BadInput(f"{_option(name)} must be {_spoken(kinds)}, not {value!r}")
+        for name in ("plate", "output"):
+            if not getattr(self, name):
+                raise BadInput(f"{_option(name)} is empty: give a path such as 'shot.####.exr'")
+        if self.quality not in QUALITIES:
+            raise BadInput(f"--quality {self.quality} is not known: use {', '.join(QUALITIES)}")
+        if self.steps is not None and self.steps < 1:
+            raise BadInput(f"--steps {self.steps} is too few: train at least 1 step")
+        if self.time is not None and not 0 < self.time < 1e9:
+            raise BadInput(f"--time {self.time:g} s is no training time: give for example 10m")
+        for name in ("grow", "feather"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1000:
+                raise BadInput(f"--{name} {value:g} is out of range: give 0 to 1000 pixels")
+        if not 0 <= self.seed < 2**63:
+            raise BadInput(f"--seed {self.seed} is out of range: give 0 or a positive whole number")
+
+
+_STRING, _NUMBER = (str,), (int, float)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "plate": _STRING,
+    "output": _STRING,
+    "quality": _STRING,
+    "device": _STRING,
+    **dict.fromkeys(
+        ("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))
+    ),
+    **dict.fromkeys(("grow", "feather", "time"), (*_NUMBER, type(None))),
+    "steps": (int, type(None)),
+    "seed": (int,),
+    "fill_layer": (bool,),
+}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _spoken(kinds: tuple[type, ...]) -> str:
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    if float in kinds:
+        kinds = tuple(k for k in kinds if k is not int)
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def parse_time(text: str) -> float:
+    """``90``, ``90s``, ``10m``, ``1h30m`` to seconds. Raises ``BadInput`` on anything else."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
+    if not text or match is None:
+        raise BadInput(f"--time {text} is not a time: give for example 90s, 10m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def read_job(path: Path) -> Job:
+    """Read a job.json.
+
+    Raises:
+        BadInput: not there, not JSON, unknown keys, wrong types, missing keys, or a newer format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist: give a job.json, or --plate, --matte and --output") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder: give the job.json in it") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} is not a readable JSON file: {error}") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path} must hold one JSON object")
+    version = data.pop("version", FORMAT)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BadInput(f"{path}: version must be a whole number from 1, not {version!r}")
+    if version > FORMAT:
+        raise BadInput(
+            f"{path} is of job version {version}, this Internal Inpaint knows versions up to {FORMAT}: update it"
+        )
+    known = {f.name for f in fields(Job)}
+    if unknown := sorted(set(data) - known):
+        raise BadInput(f"{path} has unknown key(s) {', '.join(unknown)}: known are {', '.join(sorted(known))}")
+    if missing := [name for name in ("plate", "output") if name not in data]:
+        raise BadInput(f"{path} lacks {' and '.join(missing)}")
+    try:
+        return Job(**data)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Put the job into its folder, atomically; what is at its default is left out."""
+    defaults = asdict(Job(plate="-", output="-"))
+    data = {k: v for k, v in asdict(job).items() if k in ("plate", "output") or v != defaults[k]}
+    write_atomically(folder / "job.json", json.dumps({"version": FORMAT, **data}, indent=1, ensure_ascii=False))
+
+
+def default_folder(output: str) -> Path:
+    """The job folder where the user names none: beside the output, ``clean.####.exr`` to ``clean.inpaint``."""
+    path = Path(output)
+    if not path.suffix:
+        return path / "job.inpaint"
+    stem = re.sub(r"[._-]?(#+|@+|%0?\d*d)", "", path.stem)
+    return path.parent / f"{stem or 'job'}.inpaint"
+
+
+def settle(job: Job, folder: Path, restart: bool) -> Job:
+    """Make the folder this job's, or find that it is another's.
+
+    A folder keeps the job it was made for. The same job again resumes; one that differs only in what
+    ``MAY_CHANGE`` names goes on with the same weights.
+
+    Raises:
+        BadInput: the folder holds a different job, and ``restart`` was not asked for.
+    """
+    path = folder / "job.json"
+    if path.exists() and not restart:
+        before = read_job(path)
+        if differing := [
+            f.name
+            for f in fields(Job)
+            if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
+        ]:
+            raise BadInput(
+                f"{folder} holds a job with another {', '.join(map(_option, differing))}: "
+                "use another --work folder, or --restart to train anew"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_job(job, folder)
+    return replace(job)

@@ -1,0 +1,322 @@
+"""``run(job)``: open the shot, learn it, fill it, write it. Reads top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from internal_inpaint import job as jobs
+from internal_inpaint.control import StopRequest, only_run
+from internal_inpaint.errors import BadInput, InpaintError, OutOfResources, Stopped, TrainingDiverged
+from internal_inpaint.events import Events, write_atomically
+from internal_inpaint.job import Job
+from internal_inpaint.preview import Preview
+from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.shot import FrameStore, FrameWriter, Patch, Shot, ShotSettings, build_store, open_shot
+from internal_inpaint.training import checkpoint
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.config import TrainingConfig, preset
+from internal_inpaint.training.device import choose_device, gains_by_bf16, is_out_of_memory
+from internal_inpaint.training.loop import Diverged, Hooks, Progress, Trainer, best_network
+
+STOPPED = "stopped on request; run the same command again to go on"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run has to say; also the content of the job folder's ``summary.json``."""
+
+    frames: int
+    steps: int
+    psnr: float | None
+    training_s: float
+    total_s: float
+    warnings: tuple[str, ...]
+    output: str
+    contact_sheet: str
+
+
+def run(
+    job: Job,
+    folder: Path,
+    display: Callable[[dict], None] | None = None,
+    train: bool = True,
+    render: bool = True,
+    restart: bool = False,
+) -> Result:
+    """Do a job, or go on with it.
+
+    Args:
+        job: what to do.
+        folder: the job folder; made if it is not there.
+        display: gets every event.
+        train, render: leave one of the two out (the ``render`` and ``train`` verbs).
+        restart: forget what an earlier run of this folder has learned and rendered.
+
+    Raises:
+        BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
+    """
+    folder = _made(folder)
+    with only_run(folder):
+        stop = StopRequest(folder)
+        job = jobs.settle(job, folder, restart)
+        if restart:
+            _forget(folder)
+        events = Events(folder, display)
+        try:
+            with stop.on_signals():
+                return _run(job, folder, events, stop, train, render)
+        except Stopped as stopped:
+            events.tell(state="stopped", message=str(stopped), eta_s=None)
+            raise
+        except BaseException as error:
+            told = as_user_error(error, folder)
+            events.tell(state="failed", error=str(told) or type(told).__name__, eta_s=None)
+            if told is error:
+                raise
+            raise told from error
+
+
+def _run(job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool) -> Result:
+    started = time.monotonic()
+    events.tell(stage="open", progress=0.0)
+    device = chosen_device(job.device)
+    config = preset(job.quality)
+    shot = open_shot(shot_settings(job))
+    writer = FrameWriter(shot, job.output, fill_layer=job.fill_layer)
+    for warning in shot.warnings:
+        events.tell(warning=warning)
+
+    size = working_size((shot.canvas.height, shot.canvas.width), config, device)
+    events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
+    store = build_store(
+        shot,
+        folder / "store",
+        size,
+        progress=lambda done, of: events.tell(progress=done / max(1, of)),
+        should_stop=stop,
+    )
+    _check(stop)
+
+    preview = Preview(shot, store, folder / "preview" / "contact_sheet.png")
+    if train:
+        _train(job, config, store, folder, device, events, stop, preview)
+    else:
+        _require_checkpoint(folder)
+    newest = checkpoint.newest_first(folder / "checkpoints")[0]
+    network = checkpoint.load_best(newest, store.fingerprint, device)
+    preview.renew(network)
+    if render:
+        renderer = Renderer(network, store.working_space.to_linear, bf16=gains_by_bf16(device))
+        ledger = _Ledger(folder / "rendered.json", writer, f"{newest.name} {job.output} {job.fill_layer}")
+        _render(shot, store, writer, renderer, ledger, events, stop)
+
+    _, counters = checkpoint.read_config(newest)
+    result = Result(
+        frames=len(shot.frames) if render else 0,
+        steps=counters.step,
+        psnr=counters.best_psnr,
+        training_s=round(counters.seconds, 1),
+        total_s=round(time.monotonic() - started, 1),
+        warnings=tuple(shot.warnings),
+        output=job.output if render else "",
+        contact_sheet=str(preview.path),
+    )
+    write_atomically(folder / "summary.json", json.dumps(asdict(result), indent=1))
+    events.tell(state="done", eta_s=0.0, message="done", progress=1.0)
+    return result
+
+
+def shot_settings(job: Job) -> ShotSettings:
+    """The part of a job that says what the shot is."""
+    names = ("plate", "matte", "frames", "matte_channel", "grow", "feather", "colorspace", "view", "layer")
+    return ShotSettings(**{name: getattr(job, name) for name in names})
+
+
+def working_size(canvas: tuple[int, int], config: TrainingConfig, device: torch.device) -> tuple[int, int]:
+    """Height and width at which a plate is learned: its own, or reduced to the preset's pixels."""
+    most = config.working_pixels[0 if device.type == "cuda" else 1]
+    scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
+    return tuple(max(1, round(side * scale)) for side in canvas)
+
+
+def budget_of(job: Job, config: TrainingConfig, device: torch.device) -> Budget:
+    """The job's budget, else the preset's for this kind of device."""
+    if job.steps is None and job.time is None:
+        if device.type == "cpu" and config.cpu_seconds is not None:
+            return Budget(seconds=config.cpu_seconds)
+        return Budget(steps=config.steps)
+    return Budget(job.steps, job.time)
+
+
+def _train(
+    job: Job,
+    config: TrainingConfig,
+    store: FrameStore,
+    folder: Path,
+    device: torch.device,
+    events: Events,
+    stop: StopRequest,
+    preview: Preview,
+) -> None:
+    events.tell(stage="train", progress=0.0, frames_done=None, frames=None)
+    frames, state = _on_device(store, device)
+    trainer = Trainer(config, frames, state, device, job.seed, bf16=gains_by_bf16(device))
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    if earlier := checkpoint.newest_first(checkpoints):
+        checkpoint.resume(trainer, earlier[0], store.fingerprint)
+        events.tell(message=f"going on from step {trainer.counters.step}")
+
+    def report(progress: Progress) -> None:
+        events.tell(
+            step=progress.step,
+            steps=progress.steps,
+            loss=progress.loss,
+            psnr=progress.psnr,
+            eta_s=progress.eta_s,
+            progress=progress.progress,
+        )
+
+    hooks = Hooks(
+        report=report,
+        warn=lambda message: events.tell(warning=message),
+        checkpoint=lambda trainer: checkpoint.save(trainer, checkpoints, store.fingerprint),
+        validated=lambda trainer: preview.renew_if_cheap(lambda: best_network(trainer)),
+        should_stop=stop,
+    )
+    try:
+        trainer.run(budget_of(job, config, device), hooks)
+    except Diverged:
+        raise TrainingDiverged(
+            "the training diverged again and again, even with smaller steps: "
+            "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
+        ) from None
+    _check(stop)
+    events.tell(eta_s=None, progress=1.0)
+
+
+def _on_device(store: FrameStore, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The store's planes as tensors: on the CUDA device where they fit beside the training, else mapped."""
+    # The store is opened for reading: PyTorch warns of tensors over read-only memory, which nothing here writes.
+    frames, state = (torch.from_numpy(plane) for plane in (store.frames, store.state))
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if frames.nbytes + state.nbytes < free // 3:
+            return frames.to(device), state.to(device)
+    return frames, state
+
+
+def _render(
+    shot: Shot,
+    store: FrameStore,
+    writer: FrameWriter,
+    renderer: Renderer,
+    ledger: _Ledger,
+    events: Events,
+    stop: StopRequest,
+) -> None:
+    by_frame: dict[int, list] = {}
+    for picture in shot.pictures:
+        by_frame.setdefault(picture.frame, []).append(picture)
+    began, rendered = time.monotonic(), 0
+    for done, (frame, pictures) in enumerate(by_frame.items()):
+        eta = (time.monotonic() - began) / rendered * (len(by_frame) - done) if rendered else None
+        events.tell(
+            stage="render", progress=done / len(by_frame), frames=len(by_frame), frames_done=done, eta_s=eta
+        )
+        _check(stop)
+        if ledger.has(frame):
+            continue
+        patches = {}
+        for picture in pictures:
+            loaded = shot.load(picture.index)
+            small, state = store.frames[picture.index], store.state[picture.index]
+            result, fill = renderer.render(small, state, loaded.rgb, loaded.alpha)
+            patches[picture.view] = Patch(rgb=result, alpha=loaded.alpha, fill=fill)
+        ledger.add(frame, writer.write(frame, patches))
+        rendered += 1
+    events.tell(progress=1.0, frames_done=len(by_frame), eta_s=None)
+
+
+class _Ledger:
+    """Which frames this job has written with these weights, and as which files.
+
+    A frame that has changed since, or that was written with other weights or to another place, is
+    rendered again.
+    """
+
+    def __init__(self, path: Path, writer: FrameWriter, key: str) -> None:
+        self._path, self._writer, self._key = path, writer, key
+        try:
+            read = json.loads(path.read_text())
+            self._frames = read["frames"] if read["key"] == self._key else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            self._frames = {}
+
+    def has(self, frame: int) -> bool:
+        return self._frames.get(str(frame)) == self._mark(self._writer.path(frame))
+
+    def add(self, frame: int, path: Path) -> None:
+        self._frames[str(frame)] = self._mark(path)
+        write_atomically(self._path, json.dumps({"key": self._key, "frames": self._frames}))
+
+    @staticmethod
+    def _mark(path: Path) -> list | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return [found.st_size, found.st_mtime_ns]
+
+
+def as_user_error(error: BaseException, folder: Path) -> BaseException:
+    """An error of the machine as the sentence it should end with; anything else as it is."""
+    if isinstance(error, InpaintError):
+        return error
+    if is_out_of_memory(error):
+        return OutOfResources("out of memory: try --quality draft, a machine with more memory, or --device cpu")
+    if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
+        return OutOfResources(f"no space left on the disk of {error.filename or folder}: free some and run again")
+    if isinstance(error, PermissionError):
+        return BadInput(f"{error.filename} cannot be written: check its permissions")
+    return error
+
+
+def _made(folder: Path) -> Path:
+    try:
+        (folder / "preview").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"the job folder {folder} cannot be made ({error.strerror}): choose another --work") from None
+    return folder
+
+
+def _forget(folder: Path) -> None:
+    for name in ("checkpoints", "store"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "rendered.json").unlink(missing_ok=True)
+
+
+def _require_checkpoint(folder: Path) -> None:
+    if not checkpoint.newest_first(folder / "checkpoints"):
+        raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
+
+
+def chosen_device(name: str) -> torch.device:
+    try:
+        return choose_device(name)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def _check(stop: StopRequest) -> None:
+    if stop():
+        raise Stopped(STOPPED)
+

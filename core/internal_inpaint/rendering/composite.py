@@ -1,0 +1,23 @@
+"""Plate and fill put together, in scene-linear."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def composite(plate: np.ndarray, fill: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """``plate x (1 - a) + fill x a``.
+
+    A plate pixel that is NaN or infinite says nothing: where the matte touches it the fill stands alone.
+
+    Args:
+        plate, fill: ``[H, W, 3]`` float32 scene-linear.
+        alpha: ``[H, W]`` float32, the grown and feathered matte.
+
+    Returns:
+        ``[H, W, 3]`` float32; the plate itself, bit for bit, where alpha is 0.
+    """
+    a = alpha[..., None]
+    usable = np.isfinite(plate).all(axis=-1, keepdims=True)
+    blended = np.where(usable, plate, fill) * (1 - a) + fill * a
+    return np.where(a > 0, blended, plate).astype(np.float32)

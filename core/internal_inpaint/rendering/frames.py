@@ -1,0 +1,63 @@
+"""From a trained network to a finished frame at plate size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from internal_inpaint.rendering.composite import composite
+from internal_inpaint.rendering.inference import enlarge, fill_frame
+
+
+class Renderer:
+    """Fills frames with one network.
+
+    Args:
+        network: trained, on its device, in ``eval`` mode.
+        to_linear: working space ``[H, W, 3]`` to scene-linear (``WorkingSpace.to_linear``).
+        bf16: run the network in bfloat16 under autocast.
+    """
+
+    def __init__(
+        self, network: nn.Module, to_linear: Callable[[np.ndarray], np.ndarray], bf16: bool = False
+    ) -> None:
+        self.network, self._to_linear, self._bf16 = network, to_linear, bf16
+
+    def render(
+        self, small: np.ndarray, state: np.ndarray, plate: np.ndarray, alpha: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill one frame and composite it.
+
+        Args:
+            small: ``[h, w, 3]`` the frame as the network sees it, working space and size.
+            state: ``[h, w]`` uint8, 0 = known.
+            plate: ``[H, W, 3]`` float32 scene-linear at plate size.
+            alpha: ``[H, W]`` float32, the grown and feathered matte.
+
+        Returns:
+            result and fill, both ``[H, W, 3]`` float32 scene-linear; the fill is meaningful where alpha > 0.
+        """
+        if not alpha.any():
+            return plate, np.zeros_like(plate)
+        wanted = _wanted(alpha, state.shape)
+        device = next(self.network.parameters()).device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            fill = fill_frame(
+                self.network,
+                torch.from_numpy(small.astype(np.float32)),
+                torch.from_numpy(np.asarray(state) != 0),
+                wanted,
+            )
+        fill = self._to_linear(enlarge(fill, alpha.shape).numpy())
+        return composite(plate, fill, alpha), fill
+
+
+def _wanted(alpha: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """Working pixels ``[h, w]`` bool under any pixel of the matte, and those that enlarging reads beside them."""
+    touched = torch.from_numpy(alpha > 0)[None, None].float()
+    small = F.adaptive_max_pool2d(touched, size)
+    return F.max_pool2d(small, 5, stride=1, padding=2)[0, 0] > 0

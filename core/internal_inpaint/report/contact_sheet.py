@@ -1,0 +1,85 @@
+"""Contact sheets: plate, matte, fill and result of a few frames, as one PNG."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+
+from internal_inpaint.errors import OutOfResources
+
+GAP = 4  # pixels between pictures
+MOST_WIDTH = 480  # of one picture; wider frames are reduced
+
+
+@dataclass(frozen=True)
+class Row:
+    """One frame of a contact sheet; pictures ``[H, W, 3]`` float32 scene-linear, matte ``[H, W]``."""
+
+    frame: int
+    plate: np.ndarray
+    matte: np.ndarray
+    fill: np.ndarray
+    result: np.ndarray
+
+
+def srgb_encoded(linear: np.ndarray) -> np.ndarray:
+    """Scene-linear to sRGB code values in [0, 1] (IEC 61966-2-1), clipped: for looking at, never for output."""
+    x = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
+
+
+def write_contact_sheet(rows: list[Row], path: Path) -> None:
+    """Write a PNG whose columns are plate, matte, fill (where the matte is) and result, a row a frame.
+
+    The file appears under its name only when complete. Raises ``OutOfResources`` if it cannot be written.
+    """
+    sheet = None
+    for row in rows:
+        alpha = np.repeat(row.matte[..., None], 3, axis=-1)
+        grey = np.float32(0.18)
+        pictures = [
+            srgb_encoded(row.plate),
+            alpha.astype(np.float32),
+            srgb_encoded(np.where(alpha > 0, row.fill, grey)),
+            srgb_encoded(row.result),
+        ]
+        line = np.concatenate([_framed(_reduced(picture)) for picture in pictures], axis=1)
+        line = _labelled(line, row.frame)
+        sheet = line if sheet is None else np.concatenate([sheet, line], axis=0)
+    temporary = path.with_name(f".{path.stem}.part.png")
+    code_values = np.round(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+    output = oiio.ImageOutput.create(str(temporary))
+    spec = oiio.ImageSpec(code_values.shape[1], code_values.shape[0], 3, "uint8")
+    written = output and output.open(str(temporary), spec) and output.write_image(code_values) and output.close()
+    if not written:
+        temporary.unlink(missing_ok=True)
+        raise OutOfResources(f"{path} could not be written: check the disk and the folder's permissions")
+    os.replace(temporary, path)
+
+
+def _reduced(picture: np.ndarray) -> np.ndarray:
+    step = -(-picture.shape[1] // MOST_WIDTH)
+    if step == 1:
+        return picture
+    height, width = (side // step * step for side in picture.shape[:2])
+    blocks = picture[:height, :width].reshape(height // step, step, width // step, step, 3)
+    return blocks.mean(axis=(1, 3))
+
+
+def _framed(picture: np.ndarray) -> np.ndarray:
+    return np.pad(picture, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=0.1)
+
+
+def _labelled(line: np.ndarray, frame: int) -> np.ndarray:
+    """The frame number in the corner, where OpenImageIO was built with a font renderer."""
+    spec = oiio.ImageSpec(line.shape[1], line.shape[0], 3, "float")
+    buffer = oiio.ImageBuf(spec)
+    buffer.set_pixels(oiio.ROI(), np.ascontiguousarray(line, dtype=np.float32))
+    if not oiio.ImageBufAlgo.render_text(buffer, GAP + 6, GAP + 20, str(frame), 16, "", (1.0, 1.0, 1.0), shadow=1):
+        buffer.geterror()  # no font here: reading the error clears it, so that it is not printed at exit
+        return line
+    return np.asarray(buffer.get_pixels(oiio.FLOAT)).reshape(line.shape)
