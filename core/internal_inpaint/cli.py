@@ -119,11 +119,9 @@ def _job_options(parser: argparse.ArgumentParser) -> None:
 
 def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
     """The job of a JOB.json or of the options, and its folder."""
-    given = {
-        name: getattr(options, name)
-        for name in Job.__dataclass_fields__
-        if getattr(options, name, None) not in (None, False)
-    }
+    given = {name: getattr(options, name, None) for name in Job.__dataclass_fields__}
+    # An option not given is None, a switch not given False; 0 is a value like any other.
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
     if options.job is not None:
         if given:
             named = ", ".join("--" + name.replace("_", "-") for name in given)

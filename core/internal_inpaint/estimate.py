@@ -124,5 +124,3 @@ def _training(estimate: dict) -> str:
     if estimate["training_s"] is not None:
         parts.append(f"{estimate['training_s']:.0f} s")
     return " or ".join(parts)
-
-

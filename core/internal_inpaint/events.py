@@ -17,7 +17,19 @@ from pathlib import Path
 from typing import Any
 
 STATES = ("running", "done", "stopped", "failed")
-FIELDS = ("state", "stage", "step", "steps", "loss", "psnr", "eta_s", "frames_done", "frames", "message", "error")
+FIELDS = (
+    "state",
+    "stage",
+    "step",
+    "steps",
+    "loss",
+    "psnr",
+    "eta_s",
+    "frames_done",
+    "frames",
+    "message",
+    "error",
+)
 STAGES = {
     "open": (0.0, 0.02, "opening the shot"),
     "read": (0.02, 0.10, "reading the shot"),

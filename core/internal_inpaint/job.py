@@ -78,9 +78,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "output": _STRING,
     "quality": _STRING,
     "device": _STRING,
-    **dict.fromkeys(
-        ("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))
-    ),
+    **dict.fromkeys(("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))),
     **dict.fromkeys(("grow", "feather", "time"), (*_NUMBER, type(None))),
     "steps": (int, type(None)),
     "seed": (int,),

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -205,8 +206,10 @@ def _train(
 
 def _on_device(store: FrameStore, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The store's planes as tensors: on the CUDA device where they fit beside the training, else mapped."""
-    # The store is opened for reading: PyTorch warns of tensors over read-only memory, which nothing here writes.
-    frames, state = (torch.from_numpy(plane) for plane in (store.frames, store.state))
+    with warnings.catch_warnings():
+        # Tensors over the store's read-only mapping: nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        frames, state = (torch.from_numpy(plane) for plane in (store.frames, store.state))
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if frames.nbytes + state.nbytes < free // 3:
@@ -229,9 +232,7 @@ def _render(
     began, rendered = time.monotonic(), 0
     for done, (frame, pictures) in enumerate(by_frame.items()):
         eta = (time.monotonic() - began) / rendered * (len(by_frame) - done) if rendered else None
-        events.tell(
-            stage="render", progress=done / len(by_frame), frames=len(by_frame), frames_done=done, eta_s=eta
-        )
+        events.tell(stage="render", progress=done / len(by_frame), frames=len(by_frame), frames_done=done, eta_s=eta)
         _check(stop)
         if ledger.has(frame):
             continue
@@ -262,7 +263,8 @@ class _Ledger:
             self._frames = {}
 
     def has(self, frame: int) -> bool:
-        return self._frames.get(str(frame)) == self._mark(self._writer.path(frame))
+        mark = self._mark(self._writer.path(frame))
+        return mark is not None and mark == self._frames.get(str(frame))
 
     def add(self, frame: int, path: Path) -> None:
         self._frames[str(frame)] = self._mark(path)
@@ -319,4 +321,3 @@ def chosen_device(name: str) -> torch.device:
 def _check(stop: StopRequest) -> None:
     if stop():
         raise Stopped(STOPPED)
-

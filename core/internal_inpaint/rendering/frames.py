@@ -22,9 +22,7 @@ class Renderer:
         bf16: run the network in bfloat16 under autocast.
     """
 
-    def __init__(
-        self, network: nn.Module, to_linear: Callable[[np.ndarray], np.ndarray], bf16: bool = False
-    ) -> None:
+    def __init__(self, network: nn.Module, to_linear: Callable[[np.ndarray], np.ndarray], bf16: bool = False) -> None:
         self.network, self._to_linear, self._bf16 = network, to_linear, bf16
 
     def render(

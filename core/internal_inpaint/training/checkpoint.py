@@ -97,8 +97,7 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
     try:
         trainer.network.load_state_dict(load_file(checkpoint / "weights.safetensors"))
         trainer.best = {
-            name: tensor.to(trainer.device)
-            for name, tensor in load_file(checkpoint / "best.safetensors").items()
+            name: tensor.to(trainer.device) for name, tensor in load_file(checkpoint / "best.safetensors").items()
         }
         tensors = load_file(checkpoint / "optimiser.safetensors")
         state = trainer.optimiser.state_dict()

@@ -71,7 +71,10 @@ PRESETS: dict[str, TrainingConfig] = {
     ),
     "standard": TrainingConfig(network=_HALF_BASE),
     "final": TrainingConfig(
-        network=NetworkConfig("base"), steps=30_000, cpu_seconds=3600.0, working_pixels=(1280 * 720, 640 * 360)
+        network=NetworkConfig("base"),
+        steps=30_000,
+        cpu_seconds=3600.0,
+        working_pixels=(1280 * 720, 640 * 360),
     ),
     # The recipe to the letter: appendix A.2, with the authors' published defaults (frame size, batch,
     # both outputs supervised) where the paper is silent.

@@ -233,9 +233,7 @@ class Trainer:
         self._last_good = self._snapshot()
         hooks.validated(self)
 
-    def _progress(
-        self, budget: Budget, schedule: Schedule, progress: float, loss: float, pace: float
-    ) -> Progress:
+    def _progress(self, budget: Budget, schedule: Schedule, progress: float, loss: float, pace: float) -> Progress:
         step = self.counters.step
         left = []
         if budget.steps is not None:

@@ -44,7 +44,9 @@ def hidden_filters(network: nn.Module) -> set[str]:
     return {
         name
         for name, parameter in network.named_parameters()
-        if parameter.ndim == 4 and ".output." not in name and not name.endswith(("encoder.0.conv.weight", "branch.0.conv.weight"))
+        if parameter.ndim == 4
+        and ".output." not in name
+        and not name.endswith(("encoder.0.conv.weight", "branch.0.conv.weight"))
     }
 
 

@@ -86,7 +86,9 @@ def crop_size(
     height, width = size
     if scale is not None:
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).max(axis=0)
-        height, width = (min(room, max(smallest, round(scale * side))) for room, side in zip(size, sides, strict=True))
+        height, width = (
+            min(room, max(smallest, round(scale * side))) for room, side in zip(size, sides, strict=True)
+        )
     shrink = min(1.0, (most_pixels / (height * width)) ** 0.5)
     # Multiples of 8 need no padding inside the network and suit vector units.
     return tuple(
@@ -171,7 +173,10 @@ class HoleSampler:
         from_rows, from_columns = rows - dy, columns - dx
         inside = (from_rows >= 0) & (from_rows < self.size[0])
         inside = inside & (from_columns >= 0) & (from_columns < self.size[1])
-        from_rows, from_columns = from_rows.clamp(0, self.size[0] - 1), from_columns.clamp(0, self.size[1] - 1)
+        from_rows, from_columns = (
+            from_rows.clamp(0, self.size[0] - 1),
+            from_columns.clamp(0, self.size[1] - 1),
+        )
         moved = self.state[source, from_rows, from_columns] & HOLE
         synthetic = (moved != 0) & inside
         planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)

@@ -1,0 +1,45 @@
+"""Shared by the tests: the command line as a user calls it, and small shots made by code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def internal_inpaint(*arguments, **options):
+    """Run the command line in a process of its own and wait for it."""
+    return subprocess.run(
+        [sys.executable, "-m", "internal_inpaint", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=dict(os.environ, **options.pop("env", {})),
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """The demo's sample shot, short and small; made once."""
+    from internal_inpaint.demo import make_sample_shot
+
+    return make_sample_shot(tmp_path_factory.mktemp("sample"), frames=6, width=160, height=96)
+
+
+@pytest.fixture
+def refused():
+    """Run the command line and check that it refuses with one sentence; returns the sentence."""
+
+    def run(*arguments, code=2):
+        done = internal_inpaint(*arguments)
+        assert done.returncode == code, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1, f"one sentence, not:\n{done.stderr}"
+        return lines[0]
+
+    return run
