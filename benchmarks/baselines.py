@@ -54,9 +54,7 @@ def flow_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
         ahead, ahead_steps = _follow(blank, holes, future, t, points, +1)
         weights = np.stack([1 / behind_steps, 1 / ahead_steps])
         found = weights.sum(0) > 0
-        mix = (weights[0, :, None] * behind + weights[1, :, None] * ahead)[found] / weights.sum(0)[
-            found, None
-        ]
+        mix = (weights[0, :, None] * behind + weights[1, :, None] * ahead)[found] / weights.sum(0)[found, None]
         rows, columns = points.astype(int).T
         filled[t, rows[found], columns[found]] = mix
         missing[t, rows[~found], columns[~found]] = True
@@ -111,9 +109,7 @@ def _continue_smoothly(field: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         known[given] += field[y[given], x[given]]
         pairs.append((here[there >= 0], there[there >= 0]))
     source, target = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    matrix = sparse.diags(neighbours) - sparse.coo_matrix(
-        (np.ones(len(source)), (source, target)), (len(here),) * 2
-    )
+    matrix = sparse.diags(neighbours) - sparse.coo_matrix((np.ones(len(source)), (source, target)), (len(here),) * 2)
     result = field.copy()
     result[unknown] = np.reshape(spsolve(matrix.tocsc(), known), known.shape)
     return result

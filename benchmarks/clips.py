@@ -25,6 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import OpenImageIO as oiio
+
 from internal_inpaint.demo.score import srgb_encode
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -71,9 +72,7 @@ def frame_path(pattern: str, frame: int) -> Path:
     return Path(pattern.replace("####", f"{frame:04d}"))
 
 
-def prepare(
-    name: str, protocol: str, size: tuple[int, int], frames: int | None = None, cache: Path = CACHE
-) -> Shot:
+def prepare(name: str, protocol: str, size: tuple[int, int], frames: int | None = None, cache: Path = CACHE) -> Shot:
     """The shot of clip ``name`` at ``size`` (width, height), written into ``cache`` once."""
     sources = sorted((shared_folder() / "clips" / name / "frames").glob("*"))
     if not sources:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import OpenImageIO as oiio
+
 from clips import frame_path
 from internal_inpaint.demo.score import srgb_encode
 

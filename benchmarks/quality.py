@@ -25,8 +25,9 @@ from pathlib import Path
 from threading import Lock
 
 import cv2
-import metrics
 import numpy as np
+
+import metrics
 from baselines import BASELINES
 from clips import CACHE, Shot, frame_path, parse_clips, parse_size, prepare, read_display
 from contact_sheet import contact_sheet, with_hole
@@ -146,9 +147,7 @@ def _run_engine(wanted: Measurement, shot: Shot) -> str:
     return str(output)
 
 
-def table(
-    rows: dict[str, dict[str, float]], columns: Iterable[str], corner: str, digits: dict[str, int]
-) -> str:
+def table(rows: dict[str, dict[str, float]], columns: Iterable[str], corner: str, digits: dict[str, int]) -> str:
     """A Markdown table; figures that are not there are dashes."""
     columns = list(columns)
     lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -173,8 +172,7 @@ def report(results: Results, wanted: list[Measurement]) -> str:
             # A mean over some of the clips could not be compared with the others.
             if len(found) == len(clips):
                 means[method] = {
-                    title: float(np.mean([record[key] for record in found.values()]))
-                    for key, title in SCORES.items()
+                    title: float(np.mean([record[key] for record in found.values()])) for key, title in SCORES.items()
                 }
                 by_clip[method]["mean"] = means[method][SCORES["psnr_hole"]]
         digits = {SCORES["ssim"]: 4, SCORES["seconds"]: 1}

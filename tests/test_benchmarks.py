@@ -77,9 +77,7 @@ class TestMetrics:
         result[~holes] = 0
         assert metrics.psnr_in_hole(result, truth, holes) == float("inf")
         result[1, :10, :20] += 0.1
-        assert metrics.psnr_in_hole(result, truth, holes) == pytest.approx(
-            -10 * np.log10(0.01 * 2 / 3), abs=1e-3
-        )
+        assert metrics.psnr_in_hole(result, truth, holes) == pytest.approx(-10 * np.log10(0.01 * 2 / 3), abs=1e-3)
         assert np.isnan(metrics.psnr_in_hole(result, truth, np.zeros_like(holes)))
 
     def test_ssim_of_identical_brighter_and_unrelated_pictures(self):
@@ -96,9 +94,7 @@ class TestMetrics:
         assert metrics.temporal_error(truth, truth, holes) == 0
         assert metrics.temporal_error(truth + 0.05, truth, holes) == pytest.approx(0, abs=1e-4)
         sign = np.array([1, -1, 1, -1, 1, -1], np.float32)[:, None, None, None]
-        assert metrics.temporal_error(truth + 0.02 * sign, truth, holes) == pytest.approx(
-            255 * 0.04, rel=1e-3
-        )
+        assert metrics.temporal_error(truth + 0.02 * sign, truth, holes) == pytest.approx(255 * 0.04, rel=1e-3)
         assert np.isnan(metrics.temporal_error(truth[:1], truth[:1], holes[:1]))
 
 
@@ -217,10 +213,7 @@ class TestQuality:
             return SimpleNamespace(returncode=0)
 
         monkeypatch.setattr(quality.subprocess, "run", engine)
-        assert (
-            self.run(tmp_path / "q.json", "draft", "--time", "9s", "--protocol", "fixed", "--threads", "2")
-            == 0
-        )
+        assert self.run(tmp_path / "q.json", "draft", "--time", "9s", "--protocol", "fixed", "--threads", "2") == 0
         ((command, threads),) = seen
         text = " ".join(command)
         assert "-m internal_inpaint run --plate" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+
 from internal_inpaint.demo import SampleShot, make_sample_shot, score_against_truth
 from internal_inpaint.demo.files import OVERSCAN, frame_path
 from internal_inpaint.demo.scene import _grain, _grain_strength
@@ -111,9 +112,7 @@ def test_windows_layers_types_and_metadata(shot):
         assert (spec.x, spec.y) == (-OVERSCAN, -OVERSCAN)
         assert (spec.width, spec.height) == (WIDTH + 2 * OVERSCAN, HEIGHT + 2 * OVERSCAN)
         assert (spec.full_x, spec.full_y, spec.full_width, spec.full_height) == (0, 0, WIDTH, HEIGHT)
-        assert (
-            spec.getattribute("smpte:TimeCode")[0] == 0x00004119
-        )  # 00:00:41:19 is frame 1003 at 24 a second
+        assert spec.getattribute("smpte:TimeCode")[0] == 0x00004119  # 00:00:41:19 is frame 1003 at 24 a second
         assert tuple(spec.getattribute("FramesPerSecond")) == (24, 1)
         assert "camera" in spec.getattribute("camera")
     spec, _ = read(shot.plate, 1003)

@@ -139,11 +139,11 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
 
 
 def _pipeline(options: argparse.Namespace, **which: bool) -> None:
+    job, folder = _job_and_folder(options)
     # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
     from internal_inpaint import pipeline
     from internal_inpaint.events import display
 
-    job, folder = _job_and_folder(options)
     result = pipeline.run(job, folder, display(options.progress), restart=options.restart, **which)
     if options.progress in ("auto", "plain"):
         _say_result(result, folder)
@@ -172,8 +172,6 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from internal_inpaint import estimate
-
     if options.job is not None:
         path = Path(options.job)
         job = read_job(path / "job.json" if path.is_dir() else path)
@@ -183,6 +181,8 @@ def _check(options: argparse.Namespace) -> None:
         names = set(Job.__dataclass_fields__) & set(vars(options))
         given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         job = Job(**given, output="-")
+    from internal_inpaint import estimate
+
     found = estimate.check(job)
     print(json.dumps(found, indent=1) if options.json else estimate.readable(found))
 

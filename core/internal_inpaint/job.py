@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput
@@ -13,7 +13,7 @@ from internal_inpaint.events import write_atomically
 FORMAT = 1
 QUALITIES = ("draft", "standard", "final", "paper")
 # What may change between two runs in the same folder without the learned weights losing their meaning.
-MAY_CHANGE = {"output", "steps", "time", "device", "fill_layer", "restart"}
+MAY_CHANGE = {"output", "steps", "time", "device", "fill_layer"}
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,17 @@ def default_folder(output: str) -> Path:
     return path.parent / f"{stem or 'job'}.inpaint"
 
 
-def settle(job: Job, folder: Path, restart: bool) -> Job:
+def settle(job: Job, folder: Path, restart: bool) -> None:
     """Make the folder this job's, or find that it is another's.
 
-    A folder keeps the job it was made for. The same job again resumes; one that differs only in what
-    ``MAY_CHANGE`` names goes on with the same weights.
+    A folder in which something was learned keeps the job it was learned for. The same job again
+    resumes; one that differs only in what ``MAY_CHANGE`` names goes on with the same weights.
 
     Raises:
-        BadInput: the folder holds a different job, and ``restart`` was not asked for.
+        BadInput: the folder holds the weights of a different job, and ``restart`` was not asked for.
     """
     path = folder / "job.json"
-    if path.exists() and not restart:
+    if path.exists() and any(folder.glob("checkpoints/step-*")) and not restart:
         before = read_job(path)
         if differing := [
             f.name
@@ -179,6 +179,4 @@ def settle(job: Job, folder: Path, restart: bool) -> Job:
                 f"{folder} holds a job with another {', '.join(map(_option, differing))}: "
                 "use another --work folder, or --restart to train anew"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     write_job(job, folder)
-    return replace(job)

@@ -67,7 +67,7 @@ def run(
     folder = _made(folder)
     with only_run(folder):
         stop = StopRequest(folder)
-        job = jobs.settle(job, folder, restart)
+        jobs.settle(job, folder, restart)
         if restart:
             _forget(folder)
         events = Events(folder, display)
@@ -92,7 +92,8 @@ def _run(job: Job, folder: Path, events: Events, stop: StopRequest, train: bool,
     config = preset(job.quality)
     shot = open_shot(shot_settings(job))
     writer = FrameWriter(shot, job.output, fill_layer=job.fill_layer)
-    for warning in shot.warnings:
+    warned = (*shot.warnings, *writer.warnings)
+    for warning in warned:
         events.tell(warning=warning)
 
     size = working_size((shot.canvas.height, shot.canvas.width), config, device)
@@ -126,7 +127,7 @@ def _run(job: Job, folder: Path, events: Events, stop: StopRequest, train: bool,
         psnr=counters.best_psnr,
         training_s=round(counters.seconds, 1),
         total_s=round(time.monotonic() - started, 1),
-        warnings=tuple(shot.warnings),
+        warnings=warned,
         output=job.output if render else "",
         contact_sheet=str(preview.path),
     )

@@ -87,9 +87,7 @@ def _write(path: Path, pixels: np.ndarray, number: int) -> None:
     written = written and output.write_image(np.ascontiguousarray(pixels, np.float32)) and output.close()
     if not written:
         reason = output.geterror() if output else oiio.geterror()
-        raise BadInput(
-            f"{path} cannot be written ({reason.strip()}); choose another folder for the sample shot."
-        )
+        raise BadInput(f"{path} cannot be written ({reason.strip()}); choose another folder for the sample shot.")
 
 
 def _timecode(number: int) -> int:

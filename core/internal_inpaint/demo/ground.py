@@ -170,9 +170,7 @@ def _mosaic(albedo: np.ndarray, x: np.ndarray, y: np.ndarray, centre, colours) -
     albedo[window] += (tile - albedo[window]) * cover[..., None]
 
 
-def _drain(
-    albedo: np.ndarray, x: np.ndarray, y: np.ndarray, centre: tuple[float, float], half: float
-) -> None:
+def _drain(albedo: np.ndarray, x: np.ndarray, y: np.ndarray, centre: tuple[float, float], half: float) -> None:
     """An iron grating over a dark shaft: the deep shadow in which grain goes below zero."""
     inside = (np.abs(x - centre[0]) < half) & (np.abs(y - centre[1]) < half)
     frame = (np.abs(x - centre[0]) > half - 0.06) | (np.abs(y - centre[1]) > half - 0.06)
@@ -184,9 +182,7 @@ def _drain(
 def _shadows(x, y, solids, light: Light, density: float) -> tuple[np.ndarray, np.ndarray]:
     """How much of the sun and of the sky each texel sees, 0..1, both [H, W]."""
     shape = (y.size, x.size)
-    points = np.stack(
-        [np.broadcast_to(x, shape), np.broadcast_to(y, shape), np.full(shape, 1e-3, np.float32)]
-    )
+    points = np.stack([np.broadcast_to(x, shape), np.broadcast_to(y, shape), np.full(shape, 1e-3, np.float32)])
     blocked = np.zeros(shape, bool)
     covered = np.zeros(shape, np.float32)
     for solid in solids:

@@ -125,9 +125,7 @@ class SampleScene:
         # Half floats that would vanish next to 1 are no coverage at all.
         matte = np.where(matte < 1 / 512, 0, matte).astype(np.float16).astype(np.float32)
         plate_depth = np.where(matte > 0.5, plate_depth, clean_depth)
-        return self._develop(
-            index, clean, ball, np.where(matte > 0, alpha, 0), matte, clean_depth, plate_depth
-        )
+        return self._develop(index, clean, ball, np.where(matte > 0, alpha, 0), matte, clean_depth, plate_depth)
 
     def _develop(self, index, clean, ball, alpha, matte, clean_depth, plate_depth) -> Frame:
         """Glow, the camera's colour matrix and grain; then the ball over the very same clean pixels."""
@@ -159,9 +157,7 @@ class SampleScene:
         """Colour [H, W, 3], blockable share of the sunlight [H, W] and depth [H, W] of the plaza."""
         origin, rays = view.camera.position, view.rays
         depth = np.float32(-origin[2]) / rays[2]
-        texel = self._ground.look_up(
-            np.float32(origin[0]) + depth * rays[0], np.float32(origin[1]) + depth * rays[1]
-        )
+        texel = self._ground.look_up(np.float32(origin[0]) + depth * rays[0], np.float32(origin[1]) + depth * rays[1])
         colour, share = np.ascontiguousarray(texel[..., :3]), np.ascontiguousarray(texel[..., 3])
         for surface in self._surfaces:
             window = view.crop(surface.solid.corners())

@@ -50,9 +50,7 @@ class _Error:
 def srgb_encode(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to sRGB-encoded display values, clipped to 0..1."""
     linear = np.clip(linear, 0, 1)
-    return np.where(
-        linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055
-    )
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055)
 
 
 def _display_window(path: Path, channels: str) -> np.ndarray:

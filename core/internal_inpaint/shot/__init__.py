@@ -1,0 +1,42 @@
+"""Pixels in and out: sequences, image files, colour, mattes, the frame store and the writer."""
+
+from internal_inpaint.shot.colour import Colour, WorkingSpace
+from internal_inpaint.shot.image import Window
+from internal_inpaint.shot.sequence import (
+    FrameSequence,
+    compact_frames,
+    find_sequence,
+    output_path,
+    parse_frame_range,
+)
+from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, open_shot
+from internal_inpaint.shot.store import HOLE, KNOWN, VOID, FrameStore, build_store, open_store
+from internal_inpaint.shot.survey import ShotSurvey, survey
+from internal_inpaint.shot.writer import FILL_LAYER, FrameWriter, Patch
+
+__all__ = [
+    "FILL_LAYER",
+    "HOLE",
+    "KNOWN",
+    "VOID",
+    "Colour",
+    "FrameSequence",
+    "FrameStore",
+    "FrameWriter",
+    "Patch",
+    "Picture",
+    "PictureData",
+    "Shot",
+    "ShotSettings",
+    "ShotSurvey",
+    "Window",
+    "WorkingSpace",
+    "build_store",
+    "compact_frames",
+    "find_sequence",
+    "open_shot",
+    "open_store",
+    "output_path",
+    "parse_frame_range",
+    "survey",
+]

@@ -1,0 +1,140 @@
+"""How one part of a plate is stored in the new file: types, compression, and values in those types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import OpenImageIO as oiio
+
+from internal_inpaint.shot.channels import view_prefix
+from internal_inpaint.shot.image import ImageHeader, NativePixels, Part, opened
+
+FILL_LAYER = "inpaint"
+LOSSLESS = "zip"
+
+_HALF_MAX = 65504.0
+_LOSSY = ("dwaa", "dwab", "b44", "b44a")
+# These store a 32-bit integer and a float with the same bits alike; see `_declared_type`.
+_TYPE_BLIND = ("none", "rle", "zip", "zips", "piz")
+# Attributes that describe the old file's encoding and would be wrong in a scene-linear EXR.
+_FOREIGN = (
+    "oiio:",
+    "tiff:",
+    "png:",
+    "jpeg:",
+    "dpx:",
+    "icc",
+    "exif:colorspace",
+    "software",
+    "resolutionunit",
+    "compression",
+)
+
+
+@dataclass(frozen=True)
+class PartLayout:
+    """How one part is stored: its OpenImageIO spec, and how pixels are handed over.
+
+    keeps_values: channels keep the plate's values; otherwise integers become scene-linear half.
+    is_native: all channels are handed over in their one own type; otherwise as `dtype`.
+    fill_views: the views whose `inpaint` layer is added to this part, four channels each.
+    """
+
+    part: Part
+    spec: oiio.ImageSpec
+    keeps_values: bool
+    is_native: bool
+    dtype: np.dtype
+    fill_views: tuple[str, ...]
+
+
+def part_layout(
+    header: ImageHeader, part: Part, file_format: str, keeps_values: bool, fill_views: tuple[str, ...]
+) -> PartLayout:
+    """Works out how `part` of the plate is stored in a file of `file_format`."""
+    with opened(header.path, "plate") as source:
+        source.seek_subimage(part.index, 0)
+        spec = oiio.ImageSpec(source.spec())
+    types = [_declared_type(channel.type, part) if keeps_values else "half" for channel in part.channels]
+    names = [channel.name for channel in part.channels]
+    for view in fill_views:
+        names += [f"{FILL_LAYER}.{view_prefix(part, view)}{base}" for base in "RGBA"]
+        types += ["half"] * 4
+    one_type = len(set(types)) == 1
+    spec.nchannels = len(names)
+    spec.set_format(oiio.TypeDesc(types[0] if one_type else "float"))
+    spec.channelnames = tuple(names)
+    spec.channelformats = () if one_type else tuple(oiio.TypeDesc(name) for name in types)
+    _set_storage(spec, header, part, file_format)
+    native = keeps_values and not fill_views and len(part.type_runs) == 1
+    dtype = np.dtype(np.float16 if set(types) == {"half"} else np.float32)
+    return PartLayout(part, spec, keeps_values, native, dtype, fill_views)
+
+
+def kept_compression(part: Part) -> str:
+    """An EXR part's compression, or a lossless one where it would change pixels outside the matte."""
+    name = part.compression.split(":")[0] or "none"
+    types = {channel.type for channel in part.channels}
+    lossy = name in _LOSSY or (name == "pxr24" and "float" in types)
+    reinterpreted = "uint" in types and len(types) > 1 and name not in _TYPE_BLIND
+    return LOSSLESS if lossy or reinterpreted else part.compression
+
+
+def mixes_tiles(header: ImageHeader) -> bool:
+    """Whether some parts are tiled and some are not, which OpenImageIO cannot write in one file."""
+    return len({part.tiled for part in header.parts}) > 1
+
+
+def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float values to a sample type: integers rounded and clipped to 0..1, floats kept finite."""
+    if dtype.kind == "u":
+        peak = np.iinfo(dtype).max
+        return np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0).astype(np.float64) * peak).astype(dtype)
+    limit = _HALF_MAX if dtype == np.float16 else float(np.finfo(np.float32).max)
+    return np.clip(np.nan_to_num(values, posinf=limit, neginf=-limit), -limit, limit).astype(dtype)
+
+
+def join_planes(layout: PartLayout, planes: list[np.ndarray]) -> np.ndarray:
+    """Planes of several types as the one array OpenImageIO takes, with room for the fill: [H, W, C]."""
+    whole = np.zeros((*planes[0].shape, layout.spec.nchannels), layout.dtype)
+    for index, plane in enumerate(planes):
+        whole[..., index] = plane.view(np.float32) if plane.dtype == np.uint32 else plane
+    return whole
+
+
+def unit_planes(native: NativePixels) -> list[np.ndarray]:
+    """An integer part's channels as float32 in 0..1."""
+    planes = [native.channel(index) for index in range(len(native.part.channels))]
+    return [plane.astype(np.float32) / np.float32(np.iinfo(plane.dtype).max) for plane in planes]
+
+
+def _declared_type(type_name: str, part: Part) -> str:
+    """The type a channel is declared with to OpenImageIO.
+
+    OpenImageIO takes a part of mixed types in one type only, and its way from there to 32-bit
+    integers loses bits. So an integer channel among others goes as the float with the same bits, and
+    gets its own type back when the plate's attributes are restored.
+    """
+    return "float" if type_name == "uint" and len(part.type_runs) > 1 else type_name
+
+
+def _set_storage(spec: oiio.ImageSpec, header: ImageHeader, part: Part, file_format: str) -> None:
+    if file_format == "openexr" == header.kind:
+        spec.attribute("compression", kept_compression(part))
+        if mixes_tiles(header):
+            spec.tile_width = spec.tile_height = 0
+    elif file_format == "openexr":
+        for name in [attribute.name for attribute in spec.extra_attribs]:
+            if name.lower().startswith(_FOREIGN):
+                spec.erase_attribute(name)
+        spec.tile_width = spec.tile_height = 0
+        spec.attribute("compression", LOSSLESS)
+        if not spec.get_string_attribute("DateTime"):
+            spec.attribute("DateTime", "")  # An empty one keeps OpenImageIO from adding today's.
+    else:
+        if header.kind != file_format or part.compression.startswith("jpeg"):
+            spec.erase_attribute("compression")
+        if header.kind != file_format:
+            # Alpha goes over as it was read, without a division on the way.
+            spec.attribute("oiio:UnassociatedAlpha", 1)

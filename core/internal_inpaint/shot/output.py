@@ -1,0 +1,100 @@
+"""Where frames are written to, and every reason not to: checked before any work is done."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.shot.layout import FILL_LAYER, LOSSLESS, kept_compression, mixes_tiles
+from internal_inpaint.shot.sequence import output_path
+from internal_inpaint.shot.shot import Shot
+
+# Formats that hold what they are given exactly.
+_FORMATS = {".exr": "openexr", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dpx": "dpx"}
+
+
+def output_paths(shot: Shot, output: str) -> dict[int, Path]:
+    """The file of every frame; BadInput if one is an input, a folder, or cannot be written."""
+    paths = {frame: output_path(output, frame, len(shot.frames) > 1) for frame in shot.frames}
+    _refuse_inputs(shot, output, paths)
+    for folder in {path.parent for path in paths.values()}:
+        _require_writable(folder, output)
+    return paths
+
+
+def output_format(shot: Shot, output: str, fill_layer: bool) -> str:
+    """The output's OpenImageIO format; BadInput if it cannot hold this plate exactly."""
+    extension = Path(output).suffix.lower()
+    kind = _FORMATS.get(extension)
+    if kind is None:
+        raise BadInput(
+            f"--output {output} would be a '{extension}' file; choose .exr, or for integer plates "
+            f".png, .tif or .dpx (which keep the plate's values exactly)"
+        )
+    header = shot.plate_header(shot.frames[0])
+    if kind != "openexr":
+        if shot.is_float and kind != header.kind:
+            raise BadInput(f"--output {output} cannot hold a float plate; choose .exr")
+        if fill_layer:
+            raise BadInput(f"--output {output} has no layers for the fill; choose .exr")
+    names = {channel.name for part in header.parts for channel in part.channels}
+    if fill_layer and any(name.startswith(f"{FILL_LAYER}.") for name in names):
+        raise BadInput(f"plate file {header.path} already has a layer {FILL_LAYER}; leave the fill layer out")
+    return kind
+
+
+def output_warnings(shot: Shot, file_format: str) -> list[str]:
+    """What of the plate the output cannot keep, one sentence each."""
+    header = shot.plate_header(shot.frames[0])
+    if file_format == "openexr" and not shot.is_float:
+        space = shot.colour.name
+        return [f"the {header.kind} plate ({space}) is written as half-float EXR in scene-linear"]
+    if not file_format == header.kind == "openexr":
+        return []
+    warnings = []
+    headers = [shot.plate_header(frame) for frame in shot.frames]
+    parts = [part for header in headers for part in header.parts]
+    if replaced := sorted({part.compression for part in parts if kept_compression(part) != part.compression}):
+        warnings.append(
+            f"the plate's compression ({', '.join(replaced)}) would change pixels outside the matte: "
+            f"frames are written with {LOSSLESS} instead"
+        )
+    if any(mixes_tiles(header) for header in headers):
+        warnings.append("the plate has tiled and untiled parts: frames are written with all parts untiled")
+    return warnings
+
+
+def _refuse_inputs(shot: Shot, output: str, paths: dict[int, Path]) -> None:
+    """BadInput when any output is a plate or matte file, through whatever name or link."""
+    inputs = [
+        (what, sequence.path(frame))
+        for what, sequence in (("plate", shot.plate_sequence), ("matte", shot.matte_sequence))
+        for frame in sequence.frames
+    ]
+    # By name as well as by file: a disk may ignore case, or the file may be reached again tomorrow.
+    by_name = {str(path.resolve()).casefold(): (what, path) for what, path in inputs}
+    by_file = {_identity(path): (what, path) for what, path in inputs if path.exists()}
+    for path in paths.values():
+        clash = by_name.get(str(path.resolve()).casefold())
+        if path.exists():
+            clash = clash or by_file.get(_identity(path))
+        if clash:
+            raise BadInput(f"--output {output} would overwrite the {clash[0]} {clash[1]}; choose another name")
+        if path.is_dir():
+            raise BadInput(f"--output {path} is a folder; choose another name")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _require_writable(folder: Path, output: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(f"--output {output}: folder {folder} cannot be written ({reason}); choose another") from error

@@ -1,0 +1,252 @@
+"""A shot: a plate sequence and its matte, opened, checked and read picture by picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.shot.channels import NamedChannel, PictureChannels, matte_channel, picture_channels, views_of
+from internal_inpaint.shot.colour import Colour
+from internal_inpaint.shot.image import FLOAT_TYPES, ImageHeader, Window, read_channels, read_header
+from internal_inpaint.shot.matte import clean_matte, hole_and_alpha, matte_is_proxy, place_matte, resample_matte
+from internal_inpaint.shot.sequence import FrameSequence, compact_frames, find_sequence, select_frames
+
+# Defaults as shares of the plate's height: enough for a matte drawn tightly on the object.
+_DEFAULT_GROW = 0.01
+_DEFAULT_FEATHER = 0.005
+
+
+@dataclass(frozen=True)
+class ShotSettings:
+    """What a user says about a shot.
+
+    `matte` None takes the plate's own alpha (or its `matte_channel`). `frames` None takes every frame
+    of the plate. `grow` and `feather` are pixels at plate size; None is 1 % and 0.5 % of the plate's
+    height. `view` None takes all views, `layer` None the main RGB, `colorspace` None the file's own.
+    """
+
+    plate: str
+    matte: str | None = None
+    frames: str | None = None
+    matte_channel: str | None = None
+    grow: float | None = None
+    feather: float | None = None
+    colorspace: str | None = None
+    view: str | None = None
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One view of one frame; `index` counts from 0 over the whole shot, `frame` is the shot's number."""
+
+    index: int
+    frame: int
+    view: str
+
+
+@dataclass(frozen=True)
+class PictureData:
+    """The pixels of one picture on the shot's canvas, H x W.
+
+    rgb: float32 [H, W, 3] scene-linear; 0 outside the data window and where a channel is NaN or Inf.
+    alpha: float32 [H, W], the matte grown and feathered, which the fill is composited with; a NaN or
+        Inf pixel under any of it is replaced wholly (alpha 1), since nothing can be mixed with it.
+    hole: bool [H, W], what the network must not see as known: the grown matte, and NaN or Inf pixels.
+    void: bool [H, W], outside the frame's own data window.
+    broken: bool [H, W], NaN or Inf in the plate.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray
+    hole: np.ndarray
+    void: np.ndarray
+    broken: np.ndarray
+
+
+class Shot:
+    """An opened shot. Every header has been read and checked; pixels are read by `load`.
+
+    Attributes: `settings`; `frames`, the shot's own frame numbers; `views` (('',) when there is one);
+    `pictures`, all views of all frames; `canvas`, the union of all data windows, which is what gets
+    filled; `display`; `pixel_aspect`; `colour`; `grow` and `feather` in whole pixels; `warnings`;
+    `plate_sequence` and `matte_sequence`.
+    """
+
+    def __init__(
+        self,
+        settings: ShotSettings,
+        plate_sequence: FrameSequence,
+        matte_sequence: FrameSequence,
+        plates: dict[int, ImageHeader],
+        mattes: dict[int, ImageHeader],
+    ):
+        """Checks headers against each other; use `open_shot`. BadInput for whatever does not fit."""
+        self.settings = settings
+        self.plate_sequence = plate_sequence
+        self.matte_sequence = matte_sequence
+        self.frames = tuple(plates)
+        self.warnings: list[str] = []
+        self._plates = plates
+        self._mattes = mattes
+        self._matte_is_plate = settings.matte is None
+        first = plates[self.frames[0]]
+        self.views = _chosen_views(first, settings.view)
+        self.pictures = tuple(
+            Picture(index, frame, view)
+            for index, (frame, view) in enumerate((f, v) for f in self.frames for v in self.views)
+        )
+        self._channels: dict[tuple[int, str], PictureChannels] = {}
+        self._matte_channels: dict[tuple[int, str], NamedChannel] = {}
+        part = first.parts[picture_channels(first, self.views[0], settings.layer).part]
+        self.display, self.pixel_aspect = part.display, part.pixel_aspect
+        self.grow = _pixels(settings.grow, _DEFAULT_GROW, self.display.height, "--grow")
+        self.feather = _pixels(settings.feather, _DEFAULT_FEATHER, self.display.height, "--feather")
+        self.canvas = part.data
+        for picture in self.pictures:
+            self._check_plate(picture)
+            self._check_matte(picture)
+        channel_type = part.channels[self.picture_channels(self.pictures[0]).indices[0]].type
+        self.is_float = channel_type in FLOAT_TYPES
+        hint = part.colour_hint if first.kind in ("dpx", "cineon") else ""
+        self.colour = Colour(settings.colorspace, "float" if self.is_float else "integer", hint)
+
+    def plate_header(self, frame: int) -> ImageHeader:
+        """The header of one plate frame."""
+        return self._plates[frame]
+
+    def matte_header(self, frame: int) -> ImageHeader:
+        """The header of the file that holds the matte of one frame."""
+        return self._mattes[frame]
+
+    def picture_channels(self, picture: Picture) -> PictureChannels:
+        """Where in its file the colour of a picture is."""
+        return self._channels[picture.frame, picture.view]
+
+    def data_window(self, picture: Picture) -> Window:
+        """The data window of the part that holds a picture."""
+        header = self._plates[picture.frame]
+        return header.parts[self.picture_channels(picture).part].data
+
+    def load(self, index: int) -> PictureData:
+        """Reads one picture and its matte; BadInput names a file that is damaged."""
+        picture = self.pictures[index]
+        channels = self.picture_channels(picture)
+        stored = read_channels(self._plates[picture.frame], channels.part, channels.indices)
+        rgb_here = self.colour.to_scene_linear(stored if not channels.grey else np.repeat(stored, 3, axis=2))
+        finite = np.isfinite(stored).all(axis=2) & np.isfinite(rgb_here).all(axis=2)
+        inside = self.data_window(picture).slices_in(self.canvas)
+        shape = (self.canvas.height, self.canvas.width)
+        rgb = np.zeros((*shape, 3), np.float32)
+        rgb[inside] = np.where(finite[..., None], rgb_here, np.float32(0.0))
+        void = np.ones(shape, bool)
+        void[inside] = False
+        broken = np.zeros(shape, bool)
+        broken[inside] = ~finite
+        hole, alpha = hole_and_alpha(self.load_matte(index), self.grow, self.feather)
+        alpha[void] = 0.0
+        alpha[broken & (alpha > 0.0)] = 1.0
+        return PictureData(rgb, alpha, (hole | broken) & ~void, void, broken)
+
+    def load_matte(self, index: int) -> np.ndarray:
+        """The matte of one picture as drawn (not grown), float32 [H, W] in 0..1 on the canvas."""
+        picture = self.pictures[index]
+        header = self._mattes[picture.frame]
+        channel = self._matte_channels[picture.frame, picture.view]
+        part = header.parts[channel.part]
+        what = "plate" if self._matte_is_plate else "matte"
+        matte = clean_matte(read_channels(header, channel.part, (channel.index,), what)[..., 0])
+        if part.display == self.display:
+            return place_matte(matte, part.data, self.canvas)
+        return clean_matte(resample_matte(matte, part.data, part.display, self.display, self.canvas))
+
+    def _check_plate(self, picture: Picture) -> None:
+        header = self._plates[picture.frame]
+        if self.views != ("",) and picture.view not in views_of(header):
+            raise BadInput(f"plate file {header.path} has no view {picture.view}; its other frames have one")
+        channels = picture_channels(header, picture.view, self.settings.layer)
+        part = header.parts[channels.part]
+        if part.display != self.display:
+            first = self._plates[self.frames[0]].path
+            raise BadInput(
+                f"plate file {header.path} is {part.display} while {first} is {self.display} "
+                f"(display window); all frames of a shot must have one format"
+            )
+        kinds = {part.channels[index].type for index in channels.indices}
+        if header.kind == "openexr" and not kinds <= set(FLOAT_TYPES):
+            raise BadInput(f"plate file {header.path} has integer colour channels; convert them to half or float")
+        self._channels[picture.frame, picture.view] = channels
+        self.canvas = self.canvas.union(part.data)
+
+    def _check_matte(self, picture: Picture) -> None:
+        header = self._mattes[picture.frame]
+        channel = matte_channel(header, picture.view, self.settings.matte_channel, self._matte_is_plate)
+        display = header.parts[channel.part].display
+        if matte_is_proxy(display, self.display, str(header.path), str(self._plates[picture.frame].path)):
+            self._warn(f"the matte is {display} and the plate {self.display}: it is resampled to the plate")
+        if len(self.views) > 1 and picture.view not in views_of(header):
+            self._warn(f"the matte has no view {picture.view}: its first view is used for it")
+        self._matte_channels[picture.frame, picture.view] = channel
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+
+def open_shot(settings: ShotSettings) -> Shot:
+    """Finds the sequences, reads every header and checks that they make a shot; BadInput otherwise."""
+    plate = find_sequence(settings.plate, "plate")
+    frames = select_frames(plate, settings.frames)
+    plates = {frame: read_header(plate.path(frame), "plate") for frame in frames}
+    if settings.matte is None:
+        return Shot(settings, plate, plate, plates, plates)
+    matte = find_sequence(settings.matte, "matte")
+    static = not matte.numbered
+    missing = () if static else sorted(set(frames) - set(matte.frames))
+    if missing:
+        raise BadInput(
+            f"matte {matte.pattern} has no frames {compact_frames(missing)}; "
+            f"add them, or choose frames that have a matte with --frames"
+        )
+    if static:
+        header = read_header(matte.path(frames[0]), "matte")
+        mattes = dict.fromkeys(frames, header)
+    else:
+        mattes = {frame: read_header(matte.path(frame), "matte") for frame in frames}
+    shot = Shot(settings, plate, matte, plates, mattes)
+    if static and len(frames) > 1:
+        shot.warnings.append(f"matte {matte.pattern} has no frame number: it is used for every frame")
+    return shot
+
+
+def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:
+    """BadInput when there is nothing to fill in the whole shot, or nothing to learn from."""
+    matte = shot.matte_sequence.pattern
+    if not any_hole:
+        raise BadInput(f"matte {matte} is empty on all frames; check the file and --matte-channel")
+    if not any_known:
+        raise BadInput(
+            f"matte {matte} covers every pixel of every frame, so there is nothing to learn from; "
+            f"check --matte-channel, or whether it is inverted"
+        )
+
+
+def _chosen_views(header: ImageHeader, view: str | None) -> tuple[str, ...]:
+    views = views_of(header)
+    if view is None:
+        return views
+    if view not in views:
+        have = ", ".join(name for name in views if name)
+        advice = f"it has {have}" if have else "it has one picture, so leave --view out"
+        raise BadInput(f"view {view} is not in plate file {header.path}; {advice}")
+    return (view,)
+
+
+def _pixels(value: float | None, share: float, height: int, option: str) -> int:
+    if value is None:
+        return round(share * height)
+    if not 0 <= value <= height:
+        raise BadInput(f"{option} {value} is not between 0 and the plate's height {height}; choose another")
+    return round(value)

@@ -1,0 +1,115 @@
+"""A survey: what is in a shot, read from every pixel of it, for people and for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from internal_inpaint.shot.image import Part
+from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
+
+
+@dataclass(frozen=True)
+class ShotSurvey:
+    """Everything found in a shot. Windows are (x, y, width, height); ranges are scene-linear and finite.
+
+    `matte_coverage_mean` and `matte_coverage_max` are the share of the plate's pixels that the grown
+    and feathered matte touches. `broken_pixels` counts NaN and Inf pixels.
+    """
+
+    plate: str
+    matte: str
+    frames: tuple[int, ...]
+    views: tuple[str, ...]
+    canvas: tuple[int, int, int, int]
+    display: tuple[int, int, int, int]
+    data_windows: tuple[tuple[int, int, int, int], ...]
+    pixel_aspect: float
+    file_format: str
+    channels: tuple[str, ...]
+    compressions: tuple[str, ...]
+    colour_space: str
+    range_low: tuple[float, float, float]
+    range_high: tuple[float, float, float]
+    broken_pixels: int
+    broken_frames: tuple[int, ...]
+    grow: int
+    feather: int
+    matte_coverage_mean: float
+    matte_coverage_max: float
+    matte_coverage_max_frame: int
+    empty_matte_frames: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict:
+        """The same as plain JSON types."""
+        return asdict(self)
+
+
+def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> ShotSurvey:
+    """Reads every picture once and says what is there; `progress` is called with (done, of).
+
+    Raises BadInput for damaged files, for a matte that is empty on all frames and for one that leaves
+    nothing known.
+    """
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    broken: dict[int, int] = {}
+    coverage: dict[int, float] = {}
+    any_hole = any_known = False
+    for picture in shot.pictures:
+        data = shot.load(picture.index)
+        usable = ~(data.void | data.broken)
+        if usable.any():
+            values = data.rgb[usable]
+            low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+        if count := int(data.broken.sum()):
+            broken[picture.frame] = broken.get(picture.frame, 0) + count
+        coverage[picture.frame] = max(coverage.get(picture.frame, 0.0), _coverage(data))
+        any_hole |= bool((data.alpha > 0).any())
+        any_known |= bool((~(data.hole | data.void)).any())
+        if progress:
+            progress(picture.index + 1, len(shot.pictures))
+    require_fillable(any_hole, any_known, shot)
+    worst = max(coverage, key=coverage.__getitem__)
+    first = shot.plate_header(shot.frames[0])
+    headers = [shot.plate_header(frame) for frame in shot.frames]
+    return ShotSurvey(
+        plate=shot.plate_sequence.pattern,
+        matte=shot.matte_sequence.pattern,
+        frames=shot.frames,
+        views=shot.views,
+        canvas=_box(shot.canvas),
+        display=_box(shot.display),
+        data_windows=tuple(dict.fromkeys(_box(shot.data_window(picture)) for picture in shot.pictures)),
+        pixel_aspect=shot.pixel_aspect,
+        file_format=first.kind,
+        channels=tuple(text for part in first.parts for text in _channel_texts(part, len(first.parts) > 1)),
+        compressions=tuple(dict.fromkeys(part.compression or "none" for header in headers for part in header.parts)),
+        colour_space=shot.colour.name,
+        range_low=tuple(float(value) for value in low),
+        range_high=tuple(float(value) for value in high),
+        broken_pixels=sum(broken.values()),
+        broken_frames=tuple(broken),
+        grow=shot.grow,
+        feather=shot.feather,
+        matte_coverage_mean=float(np.mean(list(coverage.values()))),
+        matte_coverage_max=coverage[worst],
+        matte_coverage_max_frame=worst,
+        empty_matte_frames=tuple(frame for frame, share in coverage.items() if share == 0.0),
+        warnings=tuple(shot.warnings),
+    )
+
+
+def _coverage(data: PictureData) -> float:
+    return float((data.alpha > 0).sum() / max(1, (~data.void).sum()))
+
+
+def _box(window) -> tuple[int, int, int, int]:
+    return (window.x, window.y, window.width, window.height)
+
+
+def _channel_texts(part: Part, several: bool) -> list[str]:
+    prefix = f"{part.name}: " if several and part.name else ""
+    return [f"{prefix}{channel.name} ({channel.type})" for channel in part.channels]

@@ -1,0 +1,188 @@
+"""Writing clean frames: the plate again, with the fill where the matte says so and nothing else changed.
+
+EXR to EXR, every part, view, channel and attribute comes back as it was, bit for bit, except the
+filled channels where alpha > 0. What differs: a lossy compression is replaced by ZIP, a file that
+mixes tiled and untiled parts gets untiled ones (a warning says either), and the `inpaint` layer is
+added on request. A stored preview image is kept as it is, so it still shows the plate.
+
+Integer plates (PNG, TIFF, DPX, JPEG) keep their code values in an integer output format; as EXR they
+become half float and scene-linear. OpenImageIO keeps the metadata of those formats that it can
+translate, and rewrites their bookkeeping (a TIFF's strips, a DPX's padding).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+
+from internal_inpaint.errors import OutOfResources
+from internal_inpaint.shot.exr_header import restore_attributes
+from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
+from internal_inpaint.shot.layout import FILL_LAYER, PartLayout, join_planes, part_layout, to_type, unit_planes
+from internal_inpaint.shot.output import output_format, output_paths, output_warnings
+from internal_inpaint.shot.shot import Picture, Shot
+
+__all__ = ["FILL_LAYER", "FrameWriter", "Patch"]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What goes into one view of a frame, on the shot's canvas, H x W.
+
+    rgb: float32 [H, W, 3], scene-linear, the finished composite plate x (1 - a) + fill x a.
+    alpha: float32 [H, W], a; pixels where it is 0 are not touched.
+    fill: float32 [H, W, 3], scene-linear, the fill alone (not premultiplied).
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray
+    fill: np.ndarray
+
+
+class FrameWriter:
+    """Writes the frames of one shot. `warnings` says where the output must differ from the plate."""
+
+    def __init__(self, shot: Shot, output: str, fill_layer: bool = False):
+        """Checks everything that can be wrong with `output` before any work is done.
+
+        Raises BadInput for a pattern without frame numbers, an unknown or unsuitable file type, an
+        output that is an input, a folder that cannot be made or written, or a plate that already has
+        an `inpaint` layer when `fill_layer` asks for one.
+        """
+        self._shot = shot
+        self._fill_layer = fill_layer
+        self._format = output_format(shot, output, fill_layer)
+        self._paths = output_paths(shot, output)
+        # Integers can only stay as they are in a file that holds integers.
+        self._keeps_values = shot.is_float or self._format != "openexr"
+        self.warnings = output_warnings(shot, self._format)
+
+    def path(self, frame: int) -> Path:
+        """The file that `frame` is written to."""
+        return self._paths[frame]
+
+    def write(self, frame: int, patches: dict[str, Patch]) -> Path:
+        """Writes one frame: a temporary file beside it, flushed, then renamed over the final name.
+
+        `patches` maps views to what goes into them; a view without one stays as the plate has it.
+        Raises OutOfResources when the disk is full, BadInput when the plate file is damaged.
+        """
+        target = self._paths[frame]
+        temporary = target.with_name(f".{target.stem}.part{target.suffix}")
+        header = self._shot.plate_header(frame)
+        try:
+            self._write_parts(temporary, header, frame, patches)
+            if header.kind == self._format == "openexr":
+                restore_attributes(temporary, header.path)
+            _flush(temporary)
+            os.replace(temporary, target)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutOfResources(
+                f"frame {frame} cannot be written to {target} ({reason}); free disk space and run again"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def _write_parts(self, path: Path, header: ImageHeader, frame: int, patches: dict[str, Patch]) -> None:
+        pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
+        by_part: dict[int, list[Picture]] = {}
+        for picture in pictures:
+            by_part.setdefault(self._shot.picture_channels(picture).part, []).append(picture)
+        parts = header.parts if header.kind == self._format else header.parts[:1]
+        layouts = [
+            part_layout(header, part, self._format, self._keeps_values, self._fill_views(by_part, part.index))
+            for part in parts
+        ]
+        target = oiio.ImageOutput.create(str(path))
+        specs = [layout.spec for layout in layouts]
+        _check(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
+        try:
+            for layout in layouts:
+                index = layout.part.index
+                _check(target, index == 0 or target.open(str(path), layout.spec, "AppendSubimage"))
+                pairs = [(p, patches[p.view]) for p in by_part.get(index, []) if p.view in patches]
+                _check(target, target.write_image(self._patched(header, layout, pairs)))
+        finally:
+            closed = target.close()
+        _check(target, closed)
+
+    def _fill_views(self, by_part: dict[int, list[Picture]], part: int) -> tuple[str, ...]:
+        return tuple(picture.view for picture in by_part.get(part, []) if self._fill_layer)
+
+    def _patched(self, header: ImageHeader, layout: PartLayout, pairs: list[tuple[Picture, Patch]]) -> np.ndarray:
+        """The whole part as it is handed to OpenImageIO: [H, W, channels]."""
+        native = read_native(header, layout.part.index)
+        if layout.keeps_values:
+            planes = [native.channel(index) for index in range(len(layout.part.channels))]
+        else:
+            planes = self._linear_planes(native)
+        for picture, patch in pairs:
+            channels = [planes[index] for index in self._shot.picture_channels(picture).indices]
+            self._composite(picture, patch, channels)
+        if layout.is_native:
+            return native.runs[0]
+        whole = join_planes(layout, planes)
+        for picture, patch in pairs:
+            if picture.view in layout.fill_views:
+                first = len(planes) + 4 * layout.fill_views.index(picture.view)
+                self._put_fill(picture, patch, whole[..., first : first + 4])
+        return whole
+
+    def _composite(self, picture: Picture, patch: Patch, channels: list[np.ndarray]) -> None:
+        """Puts the patch's colour into the channels' arrays where alpha > 0, in their own type."""
+        inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
+        touched = patch.alpha[inside] > 0.0
+        rgb = self._encoded(patch.rgb[inside][touched])
+        if len(channels) == 1:
+            channels[0][touched] = to_type(rgb.mean(axis=1), channels[0].dtype)
+            return
+        for index, channel in enumerate(channels):
+            channel[touched] = to_type(rgb[:, index], channel.dtype)
+
+    def _put_fill(self, picture: Picture, patch: Patch, layer: np.ndarray) -> None:
+        """The `inpaint` layer: premultiplied colour and its alpha, in the file's colour space."""
+        inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
+        alpha = patch.alpha[inside]
+        touched = alpha > 0.0
+        premultiplied = self._encoded(patch.fill[inside][touched]) * alpha[touched][:, None]
+        layer[touched, :3] = to_type(premultiplied, np.dtype(np.float16))
+        layer[..., 3] = alpha
+
+    def _encoded(self, rgb: np.ndarray) -> np.ndarray:
+        """Scene-linear to the colour space that the new file's values are in."""
+        return self._shot.colour.from_scene_linear(rgb) if self._keeps_values else rgb
+
+    def _linear_planes(self, native: NativePixels) -> list[np.ndarray]:
+        """An integer part as half planes, its colour scene-linear."""
+        planes = unit_planes(native)
+        indices = self._shot.picture_channels(self._shot.pictures[0]).indices
+        rgb = np.stack([planes[index] for index in (indices if len(indices) == 3 else indices * 3)], axis=2)
+        linear = self._shot.colour.to_scene_linear(rgb)
+        for position, index in enumerate(indices):
+            planes[index] = linear[..., position]
+        return [to_type(plane, np.dtype(np.float16)) for plane in planes]
+
+
+def _check(target: oiio.ImageOutput | None, success: bool) -> None:
+    """OSError with OpenImageIO's own words unless the step succeeded."""
+    if success:
+        return
+    try:
+        message = oiio.geterror() if target is None else target.geterror()
+    except UnicodeDecodeError:
+        message = ""
+    raise OSError((message.strip().splitlines() or ["the disk may be full"])[0].rstrip("."))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

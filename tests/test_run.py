@@ -1,0 +1,305 @@
+"""The main job through the command line: real frames in and out, stopped, killed, resumed, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+from conftest import internal_inpaint
+
+from internal_inpaint.demo import score_against_truth
+
+STEPS = ("--quality", "draft", "--steps", "12", "--device", "cpu", "--progress", "plain")
+
+
+def shot_options(sample, output, work):
+    return ["--plate", sample.plate, "--matte", sample.matte, "--output", output, "--work", work]
+
+
+def frame(pattern, number):
+    return Path(str(pattern).replace("####", f"{number:04d}"))
+
+
+def pixels(path, kind="half"):
+    image = oiio.ImageInput.open(str(path))
+    read = image.read_image(0, 0, 0, image.spec().nchannels, kind)
+    spec = image.spec()
+    image.close()
+    return read, spec
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "internal_inpaint", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"it ended too soon: {process.communicate()}"
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def status(work):
+    try:
+        return json.loads((Path(work) / "status.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def finished(sample, tmp_path_factory):
+    """An uninterrupted run of 12 steps: (output pattern, job folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("finished")
+    output, work = folder / "out" / "clean.####.exr", folder / "job"
+    done = internal_inpaint("run", *shot_options(sample, output, work), *STEPS, "--fill-layer")
+    assert done.returncode == 0, done.stderr
+    return output, work, done
+
+
+def test_every_frame_is_there_and_outside_the_matte_nothing_changed_bit_for_bit(sample, finished):
+    output, _, _ = finished
+    for number in sample.frames:
+        plate, before = pixels(frame(sample.plate, number), "float")
+        result, after = pixels(frame(output, number), "float")
+        matte, _ = pixels(frame(sample.matte, number), "float")
+        assert list(after.channelnames)[:4] == list(before.channelnames)
+        far = np.ones(matte.shape[:2], bool)
+        rows, columns = np.nonzero(matte[..., 0])
+        if len(rows):
+            far[max(0, rows.min() - 12) : rows.max() + 13, max(0, columns.min() - 12) : columns.max() + 13] = False
+        assert far.any()
+        assert result[far][:, :4].tobytes() == plate[far].tobytes()
+        assert result[..., 3].tobytes() == plate[..., 3].tobytes(), "depth.Z is no business of ours"
+        if len(rows):
+            assert not np.array_equal(result[..., :3], plate[..., :3])
+        for name in ("smpte:TimeCode", "FramesPerSecond", "camera", "reelName", "compression"):
+            assert after.getattribute(name) == before.getattribute(name), name
+        assert (after.x, after.y, after.width, after.height) == (before.x, before.y, before.width, before.height)
+        assert (after.full_x, after.full_width) == (before.full_x, before.full_width)
+
+
+def test_the_fill_layer_is_premultiplied_and_explains_the_result(sample, finished):
+    number = sample.frames[3]
+    plate, _ = pixels(frame(sample.plate, number), "float")
+    result, spec = pixels(frame(finished[0], number), "float")
+    names = list(spec.channelnames)
+    layer = result[..., [names.index(f"inpaint.{c}") for c in "RGBA"]]
+    alpha = layer[..., 3:]
+    rebuilt = plate[..., :3] * (1 - alpha) + layer[..., :3]
+    inside = alpha[..., 0] > 0
+    assert inside.any()
+    assert np.allclose(rebuilt[inside], result[..., :3][inside], rtol=2e-3, atol=2e-3)
+    assert not layer[~inside].any()
+
+
+def test_the_job_folder_tells_the_story(finished):
+    _, work, done = finished
+    assert status(work)["state"] == "done"
+    assert status(work)["percent"] == 100
+    states = [json.loads(line) for line in (work / "events.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(e["stage"] for e in states)) == ["open", "read", "train", "render"]
+    assert oiio.ImageInput.open(str(work / "preview" / "contact_sheet.png")).spec().width > 400
+    summary = json.loads((work / "summary.json").read_text())
+    assert summary["steps"] == 12
+    assert summary["frames"] == 6
+    assert "6 frames" in done.stdout
+    assert not list(work.rglob("*.part*"))
+    assert done.stderr == ""
+
+
+def test_the_same_job_again_keeps_its_frames_and_its_weights(sample, finished):
+    output, work, _ = finished
+    stamps = {n: frame(output, n).stat().st_mtime_ns for n in sample.frames}
+    frame(output, sample.frames[2]).unlink()
+    frame(output, sample.frames[4]).write_bytes(b"torn by somebody else")
+    again = internal_inpaint("run", *shot_options(sample, output, work), *STEPS, "--fill-layer")
+    assert again.returncode == 0, again.stderr
+    kept = {n for n in sample.frames if frame(output, n).stat().st_mtime_ns == stamps[n]}
+    assert kept == set(sample.frames) - {sample.frames[2], sample.frames[4]}
+    assert pixels(frame(output, sample.frames[4]))[0].any()
+
+
+def test_stopped_by_sigterm_then_by_the_stop_file_it_ends_as_if_it_had_not_been(sample, finished, tmp_path):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    command = ["run", *shot_options(sample, output, work), *STEPS, "--fill-layer"]
+
+    run = start(*command)
+    wait_for(lambda: (status(work).get("step") or 0) >= 1, run)
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+    assert "run the same command again" in said.splitlines()[-1]
+    assert status(work)["state"] == "stopped"
+    first = status(work)["step"]
+    assert 1 <= first < 12
+
+    run = start(*command)
+    wait_for(lambda: status(work)["state"] == "running" and (status(work).get("step") or 0) > first, run)
+    (work / "stop").touch()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+
+    done = internal_inpaint(*command)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stdout
+    for number in sample.frames:
+        mine, _ = pixels(frame(output, number), "float")
+        theirs, _ = pixels(frame(finished[0], number), "float")
+        assert mine.tobytes() == theirs.tobytes(), f"frame {number} differs from the uninterrupted run's"
+
+
+def test_killed_while_rendering_it_leaves_whole_frames_and_goes_on_with_the_rest(sample, tmp_path):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    command = ["run", *shot_options(sample, output, work), *STEPS]
+    run = start(*command)
+    wait_for(lambda: frame(output, sample.frames[0]).exists(), run)
+    run.kill()
+    run.wait()
+    there = [n for n in sample.frames if frame(output, n).exists()]
+    for number in there:
+        assert pixels(frame(output, number))[0].shape[2] == 4, "no torn frame"
+    stamps = {n: frame(output, n).stat().st_mtime_ns for n in there}
+    done = internal_inpaint(*command)
+    assert done.returncode == 0, done.stderr
+    assert all(frame(output, n).exists() for n in sample.frames)
+    # The last one may have been written but not yet entered in the ledger.
+    assert all(frame(output, n).stat().st_mtime_ns == stamps[n] for n in there[:-1])
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_train_then_render_equals_run(sample, finished, tmp_path):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    options = [*shot_options(sample, output, work), *STEPS, "--fill-layer"]
+    assert internal_inpaint("train", *options).returncode == 0
+    assert not list(tmp_path.glob("clean.*.exr"))
+    moved = tmp_path / "on the farm"
+    os.rename(work, moved)
+    done = internal_inpaint("render", moved / "job.json", "--progress", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["state"] == "done"
+    for number in sample.frames:
+        mine, theirs = pixels(frame(output, number))[0], pixels(frame(finished[0], number))[0]
+        assert mine.tobytes() == theirs.tobytes()
+
+
+def test_two_runs_never_share_a_job_folder(sample, tmp_path, refused):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    command = ["run", *shot_options(sample, output, work), *STEPS]
+    run = start(*command)
+    wait_for(lambda: status(work).get("stage") == "train", run)
+    assert "in use by another run" in refused(*command)
+    run.terminate()
+    run.communicate(timeout=60)
+
+
+def test_a_few_seconds_of_training_beat_doing_nothing(sample, tmp_path):
+    output = tmp_path / "clean.####.exr"
+    assert score_against_truth(sample.plate, sample)["psnr_hole"] < 15
+    done = internal_inpaint(
+        "run", *shot_options(sample, output, tmp_path / "job"), "--quality", "draft", "--time", "25s"
+    )
+    assert done.returncode == 0, done.stderr
+    score = score_against_truth(output, sample)
+    plate = score_against_truth(sample.plate, sample)
+    assert score["psnr_hole"] > plate["psnr_hole"] + 2, (score, plate)
+
+
+def test_check_says_what_it_found_and_writes_nothing(sample, tmp_path):
+    before = sorted(p for p in Path(sample.plate).parent.parent.rglob("*"))
+    done = internal_inpaint("check", "--plate", sample.plate, "--matte", sample.matte, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["frames"] == list(sample.frames)
+    assert max(found["range_high"]) > 1
+    assert min(found["range_low"]) < 0
+    assert 0 < found["matte_coverage_mean"] < 0.5
+    assert found["estimate"]["memory_bytes"] > 1e8
+    readable = internal_inpaint("check", "--plate", sample.plate, "--matte", sample.matte, cwd=tmp_path)
+    assert "depth.Z" in readable.stdout
+    assert sorted(p for p in Path(sample.plate).parent.parent.rglob("*")) == before
+    assert not list(tmp_path.iterdir())
+
+
+class TestRefused:
+    """Each with exit code 2 and one sentence that names what is wrong."""
+
+    def test_usage(self, refused):
+        assert "--help" in refused("--nonsense")
+        assert "--plate" in refused("run")
+        assert "--output" in refused("run", "--plate", "a.####.exr")
+        assert "--quality best" in refused("run", "--plate", "a.exr", "--output", "b.exr", "--quality", "best")
+        assert "--time soon" in refused("run", "--plate", "a.exr", "--output", "b.exr", "--time", "soon")
+        assert "--steps" in refused("run", "--plate", "a.exr", "--output", "b.exr", "--steps", "many")
+        assert "job.json" in refused("run", "job.json", "--plate", "a.exr")
+
+    def test_files_that_are_not_there(self, refused, sample, tmp_path):
+        out = tmp_path / "clean.####.exr"
+        assert "nowhere" in refused("run", "--plate", tmp_path / "nowhere.####.exr", "--output", out)
+        (tmp_path / "empty").mkdir()
+        assert "empty" in refused("run", "--plate", tmp_path / "empty", "--output", out)
+        assert "roto" in refused(
+            "run", "--plate", sample.plate, "--matte", tmp_path / "roto.####.exr", "--output", out
+        )
+        assert not list(tmp_path.glob("clean*.exr"))
+
+    def test_a_frame_range_outside_the_plate(self, refused, sample, tmp_path):
+        said = refused("run", *shot_options(sample, tmp_path / "c.####.exr", tmp_path / "j"), "--frames", "1001-1099")
+        assert "1007-1099" in said
+
+    def test_an_output_that_is_an_input(self, refused, sample, tmp_path):
+        before = frame(sample.plate, sample.frames[0]).read_bytes()
+        said = refused("run", *shot_options(sample, sample.plate, tmp_path / "j"))
+        assert "plate" in said
+        assert frame(sample.plate, sample.frames[0]).read_bytes() == before
+        refused("run", *shot_options(sample, sample.matte, tmp_path / "j2"))
+
+    def test_channels_colour_spaces_and_devices_that_are_not_there(self, refused, sample, tmp_path):
+        options = shot_options(sample, tmp_path / "c.####.exr", tmp_path / "j")
+        assert "hole" in refused("run", *options, "--matte-channel", "hole")
+        assert "ACESfoo" in refused("run", *options, "--colorspace", "ACESfoo")
+        assert "tpu" in refused("run", *options, "--device", "tpu")
+        assert "cuda:31" in refused("run", *options, "--device", "cuda:31")
+
+    def test_another_job_in_the_same_folder(self, refused, sample, finished):
+        output, work, _ = finished
+        said = refused("run", *shot_options(sample, output, work), *STEPS, "--grow", "9", "--fill-layer")
+        assert "--grow" in said
+        assert "--restart" in said
+
+    def test_render_without_training(self, refused, sample, tmp_path):
+        options = shot_options(sample, tmp_path / "c.####.exr", tmp_path / "j")
+        assert "no checkpoint" in refused("render", *options)
+
+    def test_a_checkpoint_of_another_shot(self, refused, sample, finished, tmp_path):
+        _, work, _ = finished
+        other = tmp_path / "job"
+        subprocess.run(["cp", "-r", work, other], check=True)
+        job = json.loads((other / "job.json").read_text())
+        # As if the folder's weights had been copied from another shot's.
+        job["frames"] = "1001-1005"
+        (other / "job.json").write_text(json.dumps(job))
+        assert "another shot" in refused("run", other / "job.json")
+
+    def test_a_work_folder_that_cannot_be_made(self, refused, sample, tmp_path):
+        (tmp_path / "file").write_text("")
+        said = refused("run", *shot_options(sample, tmp_path / "c.####.exr", tmp_path / "file" / "job"))
+        assert "--work" in said
+
+    def test_a_bug_is_called_one(self, refused):
+        code = "import internal_inpaint.cli as c; c._parser = lambda: 1 / 0; raise SystemExit(c.main())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "bug" in done.stderr
+        assert "Traceback" not in done.stderr
