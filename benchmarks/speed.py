@@ -44,9 +44,8 @@ def main() -> None:
 
     peak = matmul_peak(device, bf16)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} thread(s)"
-    print(
-        f"{name}, {'bfloat16' if bf16 else 'float32'}, matrix multiply {peak / 1e12:.3f} TFLOP/s, torch {torch.__version__}\n"
-    )
+    kind = "bfloat16" if bf16 else "float32"
+    print(f"{name}, {kind}, matrix multiply {peak / 1e12:.3f} TFLOP/s, torch {torch.__version__}\n")
     print("| preset | network | batch | steps/s | megapixels/s | share of peak | outside the network |")
     print("|---|---|---|---|---|---|---|")
     figures = []

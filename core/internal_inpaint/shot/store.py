@@ -162,12 +162,14 @@ class _Shrink:
         """Curve values [h, w, 3] float32 and state [h, w] uint8."""
         known = ~(data.hole | data.void)
         values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
+        # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
+        hole = data.hole & ~(data.broken & (data.alpha == 0))
         if self._same:
-            return values, np.where(data.hole, HOLE, np.where(data.void, VOID, KNOWN)).astype(np.uint8)
+            return values, np.where(hole, HOLE, np.where(known, KNOWN, VOID)).astype(np.uint8)
         weight = self._average(known)
         share = np.maximum(weight, np.float32(1e-6))
         averaged = np.stack([self._average(values[..., channel]) / share for channel in range(3)], axis=2)
-        state = np.where(self._average(data.hole) > 0, HOLE, np.where(weight > 0, KNOWN, VOID))
+        state = np.where(self._average(hole) > 0, HOLE, np.where(weight > 0, KNOWN, VOID))
         return averaged, state.astype(np.uint8)
 
     def _average(self, plane: np.ndarray) -> np.ndarray:
