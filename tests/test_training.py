@@ -297,3 +297,18 @@ class TestCheckpoints:
         config, counters = checkpoint.read_config(saved)
         assert config == TINY
         assert counters.step == 3
+
+
+def test_the_adam_beside_muon_is_adam():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Linear(3, 2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    one = MuonAdam(ours, lr=1.0, adam_lr=1e-2)
+    other = torch.optim.Adam(theirs.parameters(), 1e-2, betas=(0.9, 0.99))
+    for _ in range(5):
+        x = torch.randn(4, 3)
+        for network, optimiser in ((ours, one), (theirs, other)):
+            optimiser.zero_grad()
+            network(x).square().mean().backward()
+            optimiser.step()
+    assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)

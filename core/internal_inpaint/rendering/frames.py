@@ -50,8 +50,18 @@ class Renderer:
                 torch.from_numpy(np.asarray(state) != 0),
                 wanted,
             )
-        fill = self._to_linear(enlarge(fill, alpha.shape).numpy())
-        return composite(plate, fill, alpha), fill
+        # The matte's own box is all that changes; a 4K frame is mostly outside it.
+        box = _box(alpha)
+        result, fill_linear = plate.copy(), np.zeros_like(plate)
+        fill_linear[box] = self._to_linear(enlarge(fill, alpha.shape).numpy()[box])
+        result[box] = composite(plate[box], fill_linear[box], alpha[box])
+        return result, fill_linear
+
+
+def _box(alpha: np.ndarray) -> tuple[slice, slice]:
+    covered = alpha > 0
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _wanted(alpha: np.ndarray, size: tuple[int, int]) -> torch.Tensor:

@@ -25,7 +25,6 @@ class TrainingConfig:
         crop_pixels: most pixels of a crop; larger frames or holes train on crops all the same.
         hole_weight: share of the loss that the synthetic hole gets, the rest of the known region getting
             what is left; ``None`` is equation (2): every known pixel counts the same.
-        average: decay of the moving average of the weights that is validated and rendered; 0 is none.
         patience: validations without improvement after which training winds up; 0 is never.
         steps: length of the training on a CUDA device or where nothing else is asked for.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
@@ -35,7 +34,7 @@ class TrainingConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     initialisation: str = "preserving"
     optimiser: str = "muon"
-    lr: float = 1e-2
+    lr: float = 5e-3
     adam_lr: float = 2e-3
     schedule: str = "held"
     batch: int = 8
@@ -43,8 +42,7 @@ class TrainingConfig:
     crop_smallest: int = 96
     crop_pixels: int = 512 * 512
     hole_weight: float | None = 0.9
-    average: float = 0.0
-    patience: int = 6
+    patience: int = 8
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
     working_pixels: tuple[int, int] = (960 * 540, 432 * 240)

@@ -9,8 +9,6 @@ bfloat16; here filters of one shape are orthogonalised together, in float32 wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -115,20 +113,17 @@ class MuonAdam(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         for p in parameters:
             if "step" not in self.state[p]:
-                self.state[p].update(
-                    step=torch.zeros((), dtype=torch.float32),
-                    mean=torch.zeros_like(p),
-                    square=torch.zeros_like(p),
-                )
-            state = self.state[p]
-            state["step"] += 1
-            step = float(state["step"])
-            state["mean"].lerp_(p.grad, 1 - beta1)
-            state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-            denominator = (state["square"] / (1 - beta2**step)).sqrt_().add_(1e-8)
-            p.addcdiv_(state["mean"], denominator, value=-group["lr"] / (1 - beta1**step))
-
-
-def adam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Adam:
-    """The paper's optimiser (appendix A.2): Adam at a constant rate."""
-    return torch.optim.Adam(parameters, lr=lr)
+                # The step count stays on the host: reading it must not wait for the device.
+                self.state[p].update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+            self.state[p]["step"] += 1
+        step = float(self.state[parameters[0]]["step"])
+        grads = [p.grad for p in parameters]
+        means = [self.state[p]["mean"] for p in parameters]
+        squares = [self.state[p]["square"] for p in parameters]
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        spread = torch._foreach_div(squares, 1 - beta2**step)
+        torch._foreach_sqrt_(spread)
+        torch._foreach_add_(spread, 1e-8)
+        torch._foreach_addcdiv_(parameters, means, spread, -group["lr"] / (1 - beta1**step))

@@ -1,0 +1,26 @@
+"""Memory is bounded: at 4K, and whatever the length of the shot. Real runs, their peaks as the system saw them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+MEMORY = Path(__file__).resolve().parents[1] / "benchmarks" / "memory.py"
+
+
+def peaks(*options):
+    """Peak resident GiB by number of frames, from the benchmark's table."""
+    done = subprocess.run([sys.executable, str(MEMORY), *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    return [float(row[2]) for row in rows]
+
+
+def test_4k_half_float_frames_stay_under_8_gib():
+    (peak,) = peaks("--frames", "2", "--steps", "5", "--size", "4096x2160")
+    assert peak < 4, "half of what is promised, so that a larger hole or plate has room"
+
+
+def test_memory_does_not_depend_on_the_number_of_frames():
+    short, long = peaks("--frames", "3,27", "--steps", "2", "--size", "1024x540", "--quality", "draft")
+    all_frames = 24 * 1024 * 540 * 3 * 4 / 2**30  # what 24 more frames would take as float32
+    assert long - short < all_frames / 2
