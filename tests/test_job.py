@@ -1,12 +1,13 @@
 """job.json and the words of the command line: what is read, what is refused and how it is said."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from internal_inpaint import job as jobs
 from internal_inpaint.errors import BadInput
-from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job, settle, write_job
+from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job, refuse_other, write_job
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 
 
@@ -16,7 +17,7 @@ def write(path, **data):
 
 
 def test_a_job_survives_its_file(tmp_path):
-    job = Job("plate with ümlaut.####.exr", "o.####.exr", grow=0, time=12.5, steps=3, fill_layer=True)
+    job = Job("/plate with ümlaut.####.exr", "/o.####.exr", grow=0, time=12.5, steps=3, fill_layer=True)
     write_job(job, tmp_path)
     assert read_job(tmp_path / "job.json") == job
 
@@ -45,7 +46,7 @@ def test_a_bad_job_file_is_refused_by_key_and_value(tmp_path, data, said):
         read_job(write(tmp_path / "job.json", **data))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "{'plate': 1}", '{"plate": "a"}'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "{'plate': 1}", '{"plate": "a"}', "[" * 100_000])
 def test_files_that_are_no_job_are_refused(tmp_path, text):
     path = tmp_path / "job.json"
     path.write_text(text)
@@ -88,17 +89,28 @@ def test_the_job_folder_lies_beside_the_output(output, folder):
 
 
 def test_a_folder_keeps_its_job_but_lets_budget_and_output_change(tmp_path):
-    job = Job("a.####.exr", "b.####.exr", steps=10)
-    settle(Job("a.####.exr", "b.####.exr", seed=5), tmp_path, restart=False)  # nothing learned yet
-    (tmp_path / "checkpoints" / "step-0000000001").mkdir(parents=True)
-    settle(job, tmp_path, restart=True)
-    settle(job, tmp_path, restart=False)
-    settle(Job("a.####.exr", "c.####.exr", steps=20, device="cpu"), tmp_path, restart=False)
-    assert read_job(tmp_path / "job.json").steps == 20
+    job = Job("/a.####.exr", "/b.####.exr", steps=10)
+    write_job(Job("/a.####.exr", "/b.####.exr", seed=5), tmp_path)
+    refuse_other(job, tmp_path)  # nothing learned yet: the folder is free
+    write_job(job, tmp_path)
+    (tmp_path / "checkpoints" / "step-0000000001.000").mkdir(parents=True)
+    refuse_other(replace(job, output="/c.####.exr", steps=20, device="cpu", fill_layer=True), tmp_path)
     with pytest.raises(BadInput, match=r"--grow.*--restart"):
-        settle(Job("a.####.exr", "b.####.exr", grow=3), tmp_path, restart=False)
-    assert read_job(tmp_path / "job.json").grow is None, "a refused job changes nothing"
-    settle(Job("a.####.exr", "b.####.exr", grow=3), tmp_path, restart=True)
+        refuse_other(replace(job, grow=3), tmp_path)
+    assert read_job(tmp_path / "job.json") == job
+
+
+def test_the_same_job_leaves_a_hosts_file_as_it_is(tmp_path):
+    path = write(tmp_path / "job.json")
+    before = path.read_bytes()
+    write_job(read_job(path), tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_relative_paths_in_a_job_file_start_at_its_folder(tmp_path):
+    job = read_job(write(tmp_path / "job.json", matte="../roto.####.exr"))
+    assert job.plate == str(tmp_path / "a.####.exr")
+    assert job.matte == str(tmp_path.parent / "roto.####.exr")
 
 
 def test_every_quality_has_its_recipe_and_recipes_survive_json():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,64 @@ def test_killed_while_rendering_it_leaves_whole_frames_and_goes_on_with_the_rest
     # The last one may have been written but not yet entered in the ledger.
     assert all(frame(output, n).stat().st_mtime_ns == stamps[n] for n in there[:-1])
     assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_asked_to_stop_while_it_is_still_starting_it_stops(sample, tmp_path):
+    work = tmp_path / "job"
+    work.mkdir()
+    command = ["run", *shot_options(sample, tmp_path / "clean.####.exr", work), *STEPS]
+    (work / "stop").touch()
+    os.utime(work / "stop", (1, 1))  # from long ago: meant for an earlier run
+    run = start(*command)
+    wait_for(lambda: not (work / "stop").exists(), run)
+    (work / "stop").touch()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+    assert status(work)["state"] == "stopped"
+    assert not (work / "stop").exists(), "it has done its work"
+
+
+def test_whoever_watches_may_go_away(sample, tmp_path):
+    work = tmp_path / "job"
+    run = start("run", *shot_options(sample, tmp_path / "clean.####.exr", work), *STEPS[:-1], "json")
+    assert json.loads(run.stdout.readline())["stage"] == "open"
+    run.stdout.close()
+    run.wait(timeout=120)
+    assert status(work)["state"] == "done"
+    assert frame(tmp_path / "clean.####.exr", sample.frames[-1]).exists()
+
+
+def test_a_plate_delivered_again_is_rendered_again(sample, tmp_path):
+    plate = tmp_path / "plate"
+    shutil.copytree(Path(sample.plate).parent, plate)
+    output = tmp_path / "clean.####.exr"
+    command = ["run", "--plate", plate / "plate.####.exr", "--matte", sample.matte, "--output", output]
+    command += ["--work", tmp_path / "job", "--quality", "draft", "--steps", "2"]
+    assert internal_inpaint(*command).returncode == 0
+    before = frame(output, sample.frames[0]).stat().st_mtime_ns
+    again = plate / f"plate.{sample.frames[0]}.exr"
+    os.utime(again, ns=(again.stat().st_atime_ns, again.stat().st_mtime_ns + 10**9))
+    assert internal_inpaint(*command).returncode == 0
+    assert frame(output, sample.frames[0]).stat().st_mtime_ns > before
+
+
+def test_restart_with_a_mistake_in_it_loses_nothing(sample, finished, refused):
+    output, work, _ = finished
+    held = sorted((work / "checkpoints").iterdir()), (work / "job.json").read_text()
+    options = shot_options(sample, output, work)
+    options[1] = "nowhere.####.exr"
+    assert "nowhere" in refused("run", *options, *STEPS, "--restart")
+    assert "--restart" in refused("render", work / "job.json", "--restart")
+    assert (sorted((work / "checkpoints").iterdir()), (work / "job.json").read_text()) == held
+
+
+def test_restart_learns_anew(sample, tmp_path):
+    command = ["run", *shot_options(sample, tmp_path / "c.####.exr", tmp_path / "job"), "--quality", "draft"]
+    assert internal_inpaint(*command, "--steps", "2").returncode == 0
+    done = internal_inpaint(*command, "--steps", "3", "--grow", "5", "--restart")
+    assert done.returncode == 0, done.stderr
+    assert "going on" not in done.stdout
+    assert json.loads((tmp_path / "job" / "summary.json").read_text())["steps"] == 3
 
 
 def test_train_then_render_equals_run(sample, finished, tmp_path):

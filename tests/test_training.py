@@ -1,5 +1,6 @@
 """The loop: it learns, goes on where it was, recovers from NaN and from too little memory, and ends."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -13,9 +14,10 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training import checkpoint, loop
 from internal_inpaint.training.budget import Budget, Schedule
 from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.training.loop import Hooks, Trainer
+from internal_inpaint.training.loop import Hooks, Trainer, reconstruction_loss
 from internal_inpaint.training.muon import MuonAdam, hidden_filters, orthogonalise
-from internal_inpaint.training.sampling import HOLE
+from internal_inpaint.training.sampling import HOLE, Batch
+from internal_inpaint.training.validation import validation_psnr
 
 CPU = torch.device("cpu")
 TINY = TrainingConfig(network=NetworkConfig("base", width=0.17), lr=5e-3, batch=2, crop_smallest=32)
@@ -78,6 +80,83 @@ def test_a_finished_training_run_again_changes_nothing(tmp_path):
     assert t.run(Budget(steps=6), Hooks())
     assert t.counters.history == history
     assert all(torch.equal(v, weights[k]) for k, v in t.network.state_dict().items())
+
+
+def test_a_larger_budget_later_goes_on_with_validations_all_along():
+    t = trainer(dataclasses.replace(TINY, patience=0))
+    t.run(Budget(steps=10), Hooks())
+    before = len(t.counters.history)
+    t.run(Budget(steps=30), Hooks())
+    steps = [entry[0] for entry in t.counters.history[before:]]
+    assert len(steps) >= 10
+    assert steps[0] < 14
+    assert steps[-1] == 30
+
+
+def test_a_stop_at_the_very_end_still_judges_the_last_weights():
+    t = trainer(dataclasses.replace(TINY, patience=0))
+    assert t.run(Budget(steps=10), Hooks(should_stop=stop_at(t, 10)))
+    assert t.counters.history[-1][0] == 10
+
+
+def test_the_network_is_never_shown_what_it_has_to_fill():
+    t = trainer()
+    seen = []
+    t.network.register_forward_hook(lambda module, inputs, output: seen.append(inputs))
+    batches = []
+    sampler = t._sampler(t.counters.crop, t.held_out.masks)
+    gather = sampler.gather
+    sampler.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
+    t._step(sampler)
+    (masked, mask), batch = seen[0], batches[0]
+    assert torch.equal(mask, batch.hidden)
+    assert mask.sum() > 0
+    assert not (masked * mask).any()
+    assert torch.equal(masked * (1 - mask), batch.target * (1 - mask))
+
+
+class TestLoss:
+    """Equation (2) in numbers; pixels that are not known hold poison."""
+
+    def batch(self):
+        target = torch.zeros(1, 3, 2, 4)
+        known = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])[None, None]
+        synthetic = torch.tensor([[1.0, 0, 0, 0], [1, 0, 1, 0]])[None, None]
+        target[..., 1, 2:] = 1e6
+        output = torch.tensor([[0.5, 0.1, 0.1, 0.1], [0.3, 0.2, -1e6, 1e6]]).expand(1, 3, 2, 4)
+        return output, Batch(target, torch.maximum(1 - known, synthetic), known, synthetic)
+
+    def test_the_papers_loss_is_the_mean_over_all_known_pixels(self):
+        output, batch = self.batch()
+        expected = (0.5 + 0.1 * 3 + 0.3 + 0.2) / 6
+        assert float(reconstruction_loss([output], batch, None)) == pytest.approx(expected)
+
+    def test_ours_weighs_the_synthetic_hole_against_the_rest(self):
+        output, batch = self.batch()
+        expected = 0.9 * (0.5 + 0.3) / 2 + 0.1 * (0.1 * 3 + 0.2) / 4
+        assert float(reconstruction_loss([output], batch, 0.9)) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("weight", [None, 0.9])
+    def test_every_stage_is_supervised(self, weight):
+        output, batch = self.batch()
+        one = reconstruction_loss([output], batch, weight)
+        both = reconstruction_loss([output * 2, output], batch, weight)
+        assert float(both) == pytest.approx(3 * float(one))
+
+
+def test_validation_psnr_is_that_of_the_error_inside_the_held_out_holes():
+    t = trainer()
+    batches = []
+    gather = t._judge.gather
+    t._judge.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
+
+    def network(masked, mask):
+        # Off by 0.2, a tenth of the range, inside the hole, and wildly elsewhere.
+        inside = batches[-1].synthetic * batches[-1].known
+        return [batches[-1].target + 0.2 * inside + 50 * (1 - inside)]
+
+    psnr = validation_psnr(network, t._judge, t.held_out, contextlib.nullcontext())
+    assert psnr == pytest.approx(20, abs=1e-3)
 
 
 def test_a_time_budget_ends_the_training_and_is_counted_over_attempts():
@@ -148,6 +227,48 @@ def test_a_nan_between_reports_never_reaches_a_checkpoint(tmp_path):
     assert all(saved)
 
 
+@pytest.mark.parametrize("at", [5, 11])
+def test_weights_that_break_under_a_finite_loss_are_not_kept_either(at):
+    """The loss is that of the weights before the step: the step itself may be what breaks them."""
+    t = trainer()
+    original, saved = t._step, []
+
+    def step(sampler):
+        loss = original(sampler)
+        if t.counters.step == at and t.counters.retries == 0:
+            with torch.no_grad():
+                next(t.network.parameters()).fill_(math.nan)
+        return loss
+
+    t._step = step
+    hooks = Hooks(
+        checkpoint=lambda t: saved.append(all(bool(torch.isfinite(p).all()) for p in t.network.parameters())),
+        checkpoint_seconds=0.0,
+    )
+    assert t.run(Budget(steps=12), hooks)
+    assert all(saved)
+    assert t.counters.retries == 1
+
+
+def test_single_batches_with_a_high_loss_are_not_taken_for_divergence(monkeypatch):
+    """Flat frames among busy ones: the loss of one batch may be a hundred times another's."""
+    t = trainer(dataclasses.replace(TINY, patience=0))
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    losses = iter([0.001, 0.4] * 200)
+    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(next(losses)))
+    warnings = []
+    assert t.run(Budget(steps=200), Hooks(warn=warnings.append))
+    assert not warnings
+
+
+def test_a_loss_that_grows_and_grows_is_divergence(monkeypatch):
+    t = trainer(dataclasses.replace(TINY, patience=0))
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(0.01 * 1.02**t.counters.step))
+    with pytest.raises(loop.Diverged):
+        t.run(Budget(steps=2000), Hooks())
+
+
 def test_out_of_memory_shrinks_batch_then_crop_and_says_so():
     t = trainer(dataclasses.replace(TINY, batch=4, crop_scale=None))
     t.counters.crop = (48, 64)
@@ -163,6 +284,30 @@ def test_out_of_memory_shrinks_batch_then_crop_and_says_so():
     assert t.counters.batch == 1
     assert len(warnings) == 2
     assert "batch is now 1" in warnings[-1]
+
+
+def test_when_one_crop_is_too_much_crops_shrink_until_they_fit_or_nothing_does():
+    t = trainer(dataclasses.replace(TINY, batch=1, crop_scale=None))
+    t.counters.crop = (48, 400)
+    original, warnings = t._step, []
+
+    def step(sampler):
+        if t.counters.crop[1] > 100:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        t.counters.crop = (48, 64)
+        return original(t._sampler(t.counters.crop))
+
+    t._step = step
+    assert t.run(Budget(steps=2), Hooks(warn=warnings.append))
+    assert any("crops are now" in warning for warning in warnings)
+
+    def never(sampler):
+        raise MemoryError
+
+    t = trainer()
+    t._step = never
+    with pytest.raises(MemoryError):
+        t.run(Budget(steps=2), Hooks())
 
 
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
@@ -294,9 +439,47 @@ class TestCheckpoints:
     def test_configuration_travels_inside_the_weights(self, saved):
         network = checkpoint.load_best(saved, SHOT, CPU)
         assert network.config == TINY.network
-        config, counters = checkpoint.read_config(saved)
-        assert config == TINY
-        assert counters.step == 3
+        about = checkpoint.read_about(saved)
+        assert about.config == TINY
+        assert about.counters.step == 3
+        assert about.size == (48, 64)
+
+    def test_killed_between_writing_and_tidying_up_there_is_always_a_whole_one(self, saved, monkeypatch):
+        t = trainer()
+        checkpoint.resume(t, saved, SHOT)
+        real = checkpoint.replace
+
+        def killed(source, target):
+            raise KeyboardInterrupt
+
+        # Nothing has been trained since, so that the new checkpoint is of the same step.
+        monkeypatch.setattr(checkpoint, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(t, saved.parent, SHOT)
+        assert checkpoint.newest_first(saved.parent) == [saved]
+        monkeypatch.setattr(checkpoint, "replace", lambda s, d: killed(s, d) if s.name == saved.name else real(s, d))
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(t, saved.parent, SHOT)
+        newest, older = checkpoint.newest_first(saved.parent)
+        assert older == saved
+        checkpoint.resume(trainer(), newest, SHOT)
+
+    def test_learned_on_another_kind_of_device_it_keeps_this_ones_precision(self, saved):
+        about = json.loads((saved / "training.json").read_text())
+        about["counters"]["bf16"], about["device"] = True, "cuda"
+        (saved / "training.json").write_text(json.dumps(about))
+        t = trainer()
+        checkpoint.resume(t, saved, SHOT)
+        assert t.counters.bf16 is False
+
+    def test_a_full_disk_is_an_os_error_and_the_older_one_stays(self, saved, monkeypatch):
+        def full(path, data):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(type(saved), "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save(trainer(), saved.parent, SHOT)
+        assert checkpoint.newest_first(saved.parent) == [saved]
 
 
 def test_the_adam_beside_muon_is_adam():

@@ -10,8 +10,9 @@ import traceback
 from pathlib import Path
 
 from internal_inpaint import __version__
+from internal_inpaint.control import StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
-from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job
+from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
 
 PROGRESS = ("auto", "plain", "json", "openjd")
 
@@ -27,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a path's letters shows their codes; it does not end the run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         return options.verb(options) or 0
@@ -68,12 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     train = verbs.add_parser("train", help="only learn the shot; `render` can follow on another machine")
     render = verbs.add_parser("render", help="only render, with the weights that a job folder holds")
     for verb, function in ((run, _run), (train, _train), (render, _render)):
-        _job_options(verb)
+        _job_options(verb, restart=verb is not render)
         verb.set_defaults(verb=function)
     check = verbs.add_parser("check", help="read a shot and say everything found; writes nothing")
     _shot_options(check)
-    check.add_argument("--quality", default="standard", help=f"for the estimate: {', '.join(QUALITIES)}")
-    check.add_argument("--device", default="auto", help="for the estimate: auto, cpu, cuda or cuda:N")
+    check.add_argument("--quality", help=f"for the estimate: {', '.join(QUALITIES)}")
+    check.add_argument("--device", help="for the estimate: auto, cpu, cuda or cuda:N")
     check.add_argument("--json", action="store_true", help="as JSON")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     check.set_defaults(verb=_check)
@@ -101,7 +106,7 @@ def _shot_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--colorspace", metavar="NAME", help="of the plate: a name or role of the OCIO config")
 
 
-def _job_options(parser: argparse.ArgumentParser) -> None:
+def _job_options(parser: argparse.ArgumentParser, restart: bool) -> None:
     _shot_options(parser)
     group = parser.add_argument_group("the run")
     group.add_argument("--output", metavar="PATTERN", help="where the clean plate goes: 'clean.####.exr'")
@@ -112,7 +117,8 @@ def _job_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
     group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output)")
-    group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
+    if restart:
+        group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
     group.add_argument("--progress", choices=PROGRESS, default="auto")
     group.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -128,23 +134,27 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
             raise BadInput(f"{named} cannot be given together with {options.job}: change the job file instead")
         path = Path(options.job)
         path = path / "job.json" if path.is_dir() else path
-        return read_job(path), Path(options.work) if options.work else path.parent
+        return read_job(path), Path(options.work) if options.work else path.absolute().parent
     if options.plate is None:
         raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
     if options.output is None:
         raise BadInput("no --output: give a pattern such as 'clean.####.exr'")
     if "time" in given:
         given["time"] = parse_time(given["time"])
-    return Job(**given), Path(options.work) if options.work else default_folder(options.output)
+    job = with_absolute_paths(Job(**given), Path.cwd())
+    return job, Path(options.work) if options.work else default_folder(job.output)
 
 
 def _pipeline(options: argparse.Namespace, **which: bool) -> None:
     job, folder = _job_and_folder(options)
-    # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
-    from internal_inpaint import pipeline
-    from internal_inpaint.events import display
+    stop = StopRequest()
+    with stop.on_signals():
+        # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
+        from internal_inpaint import pipeline
+        from internal_inpaint.events import display
 
-    result = pipeline.run(job, folder, display(options.progress), restart=options.restart, **which)
+        shown = display(options.progress)
+        result = pipeline.run(job, folder, shown, restart=getattr(options, "restart", False), stop=stop, **which)
     if options.progress in ("auto", "plain"):
         _say_result(result, folder)
 
@@ -172,15 +182,8 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.job is not None:
-        path = Path(options.job)
-        job = read_job(path / "job.json" if path.is_dir() else path)
-    elif options.plate is None:
-        raise BadInput("no --plate: give --plate and --matte, or a job.json")
-    else:
-        names = set(Job.__dataclass_fields__) & set(vars(options))
-        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        job = Job(**given, output="-")
+    # The shot is what is asked about: an output is no part of it.
+    job, _ = _job_and_folder(argparse.Namespace(**vars(options), output=None if options.job else "-", work=None))
     from internal_inpaint import estimate
 
     found = estimate.check(job)

@@ -12,36 +12,50 @@ from pathlib import Path
 from internal_inpaint.errors import BadInput
 
 LOOK_SECONDS = 0.5  # how often the stop file is looked for: folders may lie on slow network drives
+# Windows sends a process group SIGBREAK where others send SIGTERM.
+SIGNALS = [signal.SIGTERM, signal.SIGINT] + ([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else [])
 
 
 class StopRequest:
-    """True once SIGTERM or SIGINT came or the job folder's ``stop`` file appeared."""
+    """True once SIGTERM or SIGINT came or the job folder's ``stop`` file appeared.
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "stop"
-        # One left by an earlier run was meant for that run.
-        self._file.unlink(missing_ok=True)
+    Made first thing in a process, so that whoever asks while PyTorch is still loading is heard.
+    """
+
+    def __init__(self) -> None:
+        self._made = time.time()
+        self._file: Path | None = None
         self._asked, self._looked = False, 0.0
+
+    def watch(self, folder: Path) -> None:
+        """Look for ``stop`` in this job folder; one from before this process was meant for an earlier run."""
+        self._file = folder / "stop"
+        with contextlib.suppress(FileNotFoundError):
+            # A second of grace for network drives that keep their own clock.
+            if self._file.stat().st_mtime < self._made - 1:
+                self._file.unlink()
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if not self._asked and now - self._looked >= LOOK_SECONDS:
+        if not self._asked and self._file and now - self._looked >= LOOK_SECONDS:
             self._looked, self._asked = now, self._file.exists()
         return self._asked
 
-    def ask(self) -> None:
-        self._asked = True
+    def heeded(self) -> None:
+        """The run has stopped: the file has done its work."""
+        if self._file:
+            self._file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """While this lasts, SIGTERM and SIGINT ask for a stop; a second SIGINT breaks off at once."""
+        """While this lasts, the signals ask for a stop; a second SIGINT breaks off at once."""
 
         def heard(number, frame):
             if number == signal.SIGINT and self._asked:
                 raise KeyboardInterrupt
-            self.ask()
+            self._asked = True
 
-        before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, heard) for number in SIGNALS}
         try:
             yield
         finally:
@@ -55,13 +69,21 @@ def only_run(folder: Path) -> Iterator[None]:
 
     The operating system drops the lock with the process, so that a killed run leaves nothing behind.
     """
-    with open(folder / ".lock", "a+b") as lock:
+    try:
+        lock = open(folder / ".lock", "a+b")  # noqa: SIM115, closed by the "with" below
+    except OSError as error:
+        raise BadInput(
+            f"the job folder {folder} cannot be written ({error.strerror}): choose another --work"
+        ) from None
+    with lock:
         try:
             _lock(lock)
-        except OSError:
+        except BlockingIOError:
             raise BadInput(
                 f"{folder} is in use by another run: wait for it, stop it, or use another --work folder"
             ) from None
+        except OSError:
+            pass  # a file system without locks: run without one rather than not at all
         yield
 
 
@@ -69,7 +91,10 @@ def _lock(file) -> None:
     if os.name == "nt":
         import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
     else:
         import fcntl
 

@@ -7,7 +7,7 @@ import time
 import torch
 
 from internal_inpaint.job import Job
-from internal_inpaint.methods.implicit.networks import InpaintNetwork
+from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.pipeline import budget_of, chosen_device, shot_settings, working_size
 from internal_inpaint.shot import open_shot, survey
 from internal_inpaint.training.config import preset
@@ -39,15 +39,18 @@ def check(job: Job) -> dict:
     budget = budget_of(job, config, device)
     crop = min(size[0] * size[1], config.crop_pixels)
     store = len(shot.pictures) * size[0] * size[1] * 7
-    holes = sum(1 for _ in shot.pictures) - len(found["empty_matte_frames"])
+    holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
+    forward = _seconds_a_pixel(config.network, device)
+    # A step is a forward pass and a backward pass of twice its work.
+    training = budget.seconds or 3 * forward * config.batch * crop * (budget.steps or 0)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
         "working_size": [size[1], size[0]],
         "training_steps": budget.steps,
-        "training_s": budget.seconds,
+        "training_s": round(training),
         "reading_s": round(reading, 1),
-        "rendering_s": round(2 * reading + holes * _seconds_a_frame(config.network, size, device), 1),
+        "rendering_s": round(2 * reading + holes * forward * size[0] * size[1], 1),
         "memory_bytes": int(
             BASE_BYTES
             + config.batch * crop * config.network.width * BATCH_BYTES_A_PIXEL
@@ -59,15 +62,14 @@ def check(job: Job) -> dict:
 
 
 @torch.no_grad()
-def _seconds_a_frame(network_config, size: tuple[int, int], device: torch.device) -> float:
-    """Time of one forward pass over a whole working frame: measured on a part of it, then scaled."""
+def _seconds_a_pixel(network_config: NetworkConfig, device: torch.device) -> float:
+    """Time of a forward pass for one pixel, measured."""
     network = InpaintNetwork(network_config).to(device, memory_format=torch.channels_last)
-    part = tuple(min(side, 160) for side in size)
-    masked, mask = (torch.zeros(1, planes, *part, device=device) for planes in (3, 1))
+    masked, mask = (torch.zeros(1, planes, 160, 160, device=device) for planes in (3, 1))
     network(masked, mask)
     began = time.perf_counter()
     float(network(masked, mask)[-1].sum())
-    return (time.perf_counter() - began) * size[0] * size[1] / (part[0] * part[1])
+    return (time.perf_counter() - began) / 160**2
 
 
 def readable(found: dict) -> str:

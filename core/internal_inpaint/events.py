@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from internal_inpaint.files import write_atomically
+
 STATES = ("running", "done", "stopped", "failed")
 FIELDS = (
     "state",
@@ -70,7 +72,11 @@ class Events:
         event = {key: _plain(value) for key, value in event.items()}
         self._append(event)
         write_atomically(self._status, json.dumps({k: v for k, v in event.items() if k != "warning"}, indent=1))
-        self._display(event)
+        try:
+            self._display(event)
+        except OSError:
+            # Whoever watched has gone; the run goes on, and its files say how.
+            self._display = lambda event: None
 
     def _append(self, event: dict) -> None:
         line = json.dumps({k: v for k, v in event.items() if v is not None}) + "\n"
@@ -86,13 +92,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6) if value == value and abs(value) != float("inf") else None
     return value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file so that a reader sees the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def sentence(event: dict) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.events import write_atomically
+from internal_inpaint.files import write_atomically
 
 FORMAT = 1
 QUALITIES = ("draft", "standard", "final", "paper")
@@ -18,8 +20,7 @@ MAY_CHANGE = {"output", "steps", "time", "device", "fill_layer"}
 
 @dataclass(frozen=True)
 class Job:
-    """What to do. Paths are as the user gave them; a relative one starts at the job folder's parent
-    when read from a job.json that says so, else at the current folder.
+    """What to do. ``read_job`` and the command line make its paths absolute.
 
     Attributes:
         plate, matte, output: frame patterns, folders or single files; no ``matte``: the plate's own alpha.
@@ -120,8 +121,8 @@ def read_job(path: Path) -> Job:
         raise BadInput(f"{path} does not exist: give a job.json, or --plate, --matte and --output") from None
     except IsADirectoryError:
         raise BadInput(f"{path} is a folder: give the job.json in it") from None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is not a readable JSON file: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not a readable JSON file ({error}): write it again") from None
     if not isinstance(data, dict):
         raise BadInput(f"{path} must hold one JSON object")
     version = data.pop("version", FORMAT)
@@ -137,16 +138,27 @@ def read_job(path: Path) -> Job:
     if missing := [name for name in ("plate", "output") if name not in data]:
         raise BadInput(f"{path} lacks {' and '.join(missing)}")
     try:
-        return Job(**data)
+        return with_absolute_paths(Job(**data), path.parent)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
 
+def with_absolute_paths(job: Job, folder: Path) -> Job:
+    """The same job, its relative paths taken from ``folder``."""
+    paths = {name: getattr(job, name) for name in ("plate", "matte", "output")}
+    return replace(job, **{n: os.path.abspath(os.path.join(folder, p)) for n, p in paths.items() if p is not None})
+
+
 def write_job(job: Job, folder: Path) -> None:
-    """Put the job into its folder, atomically; what is at its default is left out."""
+    """Put the job into its folder, atomically, unless the very same is there; defaults are left out."""
+    path = folder / "job.json"
+    if path.exists():
+        with contextlib.suppress(BadInput):
+            if read_job(path) == job:
+                return
     defaults = asdict(Job(plate="-", output="-"))
     data = {k: v for k, v in asdict(job).items() if k in ("plate", "output") or v != defaults[k]}
-    write_atomically(folder / "job.json", json.dumps({"version": FORMAT, **data}, indent=1, ensure_ascii=False))
+    write_atomically(path, json.dumps({"version": FORMAT, **data}, indent=1))
 
 
 def default_folder(output: str) -> Path:
@@ -158,25 +170,23 @@ def default_folder(output: str) -> Path:
     return path.parent / f"{stem or 'job'}.inpaint"
 
 
-def settle(job: Job, folder: Path, restart: bool) -> None:
-    """Make the folder this job's, or find that it is another's.
+def refuse_other(job: Job, folder: Path) -> None:
+    """A folder in which something was learned keeps the job it was learned for.
 
-    A folder in which something was learned keeps the job it was learned for. The same job again
-    resumes; one that differs only in what ``MAY_CHANGE`` names goes on with the same weights.
+    The same job again resumes; one that differs only in what ``MAY_CHANGE`` names goes on with the
+    same weights.
 
     Raises:
-        BadInput: the folder holds the weights of a different job, and ``restart`` was not asked for.
+        BadInput: the folder holds the weights of a different job.
     """
     path = folder / "job.json"
-    if path.exists() and any(folder.glob("checkpoints/step-*")) and not restart:
-        before = read_job(path)
-        if differing := [
-            f.name
-            for f in fields(Job)
-            if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
-        ]:
-            raise BadInput(
-                f"{folder} holds a job with another {', '.join(map(_option, differing))}: "
-                "use another --work folder, or --restart to train anew"
-            )
-    write_job(job, folder)
+    if not path.exists() or not any(folder.glob("checkpoints/step-*")):
+        return
+    before = read_job(path)
+    if differing := [
+        f.name for f in fields(Job) if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
+    ]:
+        raise BadInput(
+            f"{folder} holds a job with another {', '.join(map(_option, differing))}: "
+            "use another --work folder, or --restart to train anew"
+        )

@@ -16,15 +16,17 @@ import torch
 from internal_inpaint import job as jobs
 from internal_inpaint.control import StopRequest, only_run
 from internal_inpaint.errors import BadInput, InpaintError, OutOfResources, Stopped, TrainingDiverged
-from internal_inpaint.events import Events, write_atomically
+from internal_inpaint.events import Events
+from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
+from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.shot import FrameStore, FrameWriter, Patch, Shot, ShotSettings, build_store, open_shot
 from internal_inpaint.training import checkpoint
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig, preset
-from internal_inpaint.training.device import choose_device, gains_by_bf16, is_out_of_memory
+from internal_inpaint.training.device import choose_device, gains_by_bf16
 from internal_inpaint.training.loop import Diverged, Hooks, Progress, Trainer, best_network
 
 STOPPED = "stopped on request; run the same command again to go on"
@@ -51,6 +53,7 @@ def run(
     train: bool = True,
     render: bool = True,
     restart: bool = False,
+    stop: StopRequest | None = None,
 ) -> Result:
     """Do a job, or go on with it.
 
@@ -60,22 +63,24 @@ def run(
         display: gets every event.
         train, render: leave one of the two out (the ``render`` and ``train`` verbs).
         restart: forget what an earlier run of this folder has learned and rendered.
+        stop: asks the run to stop; by default only the job folder's ``stop`` file does.
 
     Raises:
         BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
     """
+    stop = stop or StopRequest()
     folder = _made(folder)
     with only_run(folder):
-        stop = StopRequest(folder)
-        jobs.settle(job, folder, restart)
-        if restart:
-            _forget(folder)
+        stop.watch(folder)
+        _sweep(folder)
+        if not restart:
+            jobs.refuse_other(job, folder)
         events = Events(folder, display)
         try:
-            with stop.on_signals():
-                return _run(job, folder, events, stop, train, render)
-        except Stopped as stopped:
-            events.tell(state="stopped", message=str(stopped), eta_s=None)
+            return _run(job, folder, events, stop, train, render, restart)
+        except (Stopped, KeyboardInterrupt) as stopped:
+            events.tell(state="stopped", message=str(stopped) or "broken off", eta_s=None)
+            stop.heeded()
             raise
         except BaseException as error:
             told = as_user_error(error, folder)
@@ -85,18 +90,32 @@ def run(
             raise told from error
 
 
-def _run(job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool) -> Result:
+def _run(
+    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool
+) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
     device = chosen_device(job.device)
     config = preset(job.quality)
     shot = open_shot(shot_settings(job))
     writer = FrameWriter(shot, job.output, fill_layer=job.fill_layer)
+    # Only now that the job can be done does it take the folder over.
+    if restart:
+        _forget(folder)
+    jobs.write_job(job, folder)
     warned = (*shot.warnings, *writer.warnings)
     for warning in warned:
         events.tell(warning=warning)
+    _check(stop)
 
-    size = working_size((shot.canvas.height, shot.canvas.width), config, device)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    earlier = next(iter(checkpoint.newest_first(checkpoints)), None)
+    if earlier is None and not train:
+        raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
+    # What was begun on one kind of device can go on on another: the size is the checkpoint's.
+    canvas = (shot.canvas.height, shot.canvas.width)
+    size = checkpoint.read_about(earlier).size if earlier else working_size(canvas, config, device)
     events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
     store = build_store(
         shot,
@@ -107,20 +126,19 @@ def _run(job: Job, folder: Path, events: Events, stop: StopRequest, train: bool,
     )
     _check(stop)
 
-    preview = Preview(shot, store, folder / "preview" / "contact_sheet.png")
+    preview = Preview(shot, store, folder / "preview" / "contact_sheet.png", gains_by_bf16(device))
     if train:
-        _train(job, config, store, folder, device, events, stop, preview)
-    else:
-        _require_checkpoint(folder)
-    newest = checkpoint.newest_first(folder / "checkpoints")[0]
+        _train(job, config, store, earlier, checkpoints, device, events, stop, preview)
+    newest = checkpoint.newest_first(checkpoints)[0]
     network = checkpoint.load_best(newest, store.fingerprint, device)
-    preview.renew(network)
+    _renewed(preview.renew, network, events)
     if render:
         renderer = Renderer(network, store.working_space.to_linear, bf16=gains_by_bf16(device))
-        ledger = _Ledger(folder / "rendered.json", writer, f"{newest.name} {job.output} {job.fill_layer}")
-        _render(shot, store, writer, renderer, ledger, events, stop)
+        # Weights, files and settings, place: whatever changes a frame is in the key.
+        key = f"{checkpoint.digest(newest)} {store.source} {job.output} {job.fill_layer}"
+        _render(shot, store, writer, renderer, _Ledger(folder / "rendered.json", writer, key), events, stop)
 
-    _, counters = checkpoint.read_config(newest)
+    counters = checkpoint.read_about(newest).counters
     result = Result(
         frames=len(shot.frames) if render else 0,
         steps=counters.step,
@@ -146,7 +164,7 @@ def working_size(canvas: tuple[int, int], config: TrainingConfig, device: torch.
     """Height and width at which a plate is learned: its own, or reduced to the preset's pixels."""
     most = config.working_pixels[0 if device.type == "cuda" else 1]
     scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
-    return tuple(max(1, round(side * scale)) for side in canvas)
+    return tuple(max(1, math.floor(side * scale)) for side in canvas)
 
 
 def budget_of(job: Job, config: TrainingConfig, device: torch.device) -> Budget:
@@ -162,19 +180,18 @@ def _train(
     job: Job,
     config: TrainingConfig,
     store: FrameStore,
-    folder: Path,
+    earlier: Path | None,
+    checkpoints: Path,
     device: torch.device,
     events: Events,
     stop: StopRequest,
     preview: Preview,
 ) -> None:
     events.tell(stage="train", progress=0.0, frames_done=None, frames=None)
-    frames, state = _on_device(store, device)
+    frames, state = _on_device(store, device, events)
     trainer = Trainer(config, frames, state, device, job.seed, bf16=gains_by_bf16(device))
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-    if earlier := checkpoint.newest_first(checkpoints):
-        checkpoint.resume(trainer, earlier[0], store.fingerprint)
+    if earlier:
+        checkpoint.resume(trainer, earlier, store.fingerprint)
         events.tell(message=f"going on from step {trainer.counters.step}")
 
     def report(progress: Progress) -> None:
@@ -191,7 +208,7 @@ def _train(
         report=report,
         warn=lambda message: events.tell(warning=message),
         checkpoint=lambda trainer: checkpoint.save(trainer, checkpoints, store.fingerprint),
-        validated=lambda trainer: preview.renew_if_cheap(lambda: best_network(trainer)),
+        validated=lambda trainer: _renewed(preview.renew_if_cheap, lambda: best_network(trainer), events),
         should_stop=stop,
     )
     try:
@@ -205,7 +222,15 @@ def _train(
     events.tell(eta_s=None, progress=1.0)
 
 
-def _on_device(store: FrameStore, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _renewed(renew: Callable, network: object, events: Events) -> None:
+    """Renew the preview; a picture that cannot be made must not cost the training."""
+    try:
+        renew(network)
+    except (InpaintError, OSError, RuntimeError, MemoryError) as error:
+        events.tell(warning=f"the preview could not be made ({' '.join(str(error).split())})")
+
+
+def _on_device(store: FrameStore, device: torch.device, events: Events) -> tuple[torch.Tensor, torch.Tensor]:
     """The store's planes as tensors: on the CUDA device where they fit beside the training, else mapped."""
     with warnings.catch_warnings():
         # Tensors over the store's read-only mapping: nothing here writes to them.
@@ -215,6 +240,7 @@ def _on_device(store: FrameStore, device: torch.device) -> tuple[torch.Tensor, t
         free, _ = torch.cuda.mem_get_info(device)
         if frames.nbytes + state.nbytes < free // 3:
             return frames.to(device), state.to(device)
+        events.tell(warning="the shot does not fit into GPU memory: batches come from the disk, which is slower")
     return frames, state
 
 
@@ -289,7 +315,7 @@ def as_user_error(error: BaseException, folder: Path) -> BaseException:
     if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
         return OutOfResources(f"no space left on the disk of {error.filename or folder}: free some and run again")
     if isinstance(error, PermissionError):
-        return BadInput(f"{error.filename} cannot be written: check its permissions")
+        return BadInput(f"{error.filename} may not be used by this account: check its permissions")
     return error
 
 
@@ -307,9 +333,12 @@ def _forget(folder: Path) -> None:
     (folder / "rendered.json").unlink(missing_ok=True)
 
 
-def _require_checkpoint(folder: Path) -> None:
-    if not checkpoint.newest_first(folder / "checkpoints"):
-        raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
+def _sweep(folder: Path) -> None:
+    """Remove what a kill has left half written."""
+    for left in folder.glob(".*.part"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+    checkpoint.remove_unfinished(folder / "checkpoints")
 
 
 def chosen_device(name: str) -> torch.device:

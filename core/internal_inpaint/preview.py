@@ -24,10 +24,11 @@ class Preview:
     Args:
         shot, store: what is being learned.
         path: of the PNG.
+        bf16: run the network as the training and the final rendering do.
     """
 
-    def __init__(self, shot: Shot, store: FrameStore, path: Path) -> None:
-        self._shot, self._store, self.path = shot, store, path
+    def __init__(self, shot: Shot, store: FrameStore, path: Path, bf16: bool = False) -> None:
+        self._shot, self._store, self.path, self._bf16 = shot, store, path, bf16
         self._pictures: list[tuple] | None = None
         self._last, self._cost = time.monotonic(), 0.0
 
@@ -39,7 +40,7 @@ class Preview:
     def renew(self, network: nn.Module) -> None:
         """Write the contact sheet as this network fills it."""
         began = time.monotonic()
-        renderer = Renderer(network, self._store.working_space.to_linear)
+        renderer = Renderer(network, self._store.working_space.to_linear, self._bf16)
         rows = []
         for index, plate, alpha in self._chosen():
             state = self._store.state[index]

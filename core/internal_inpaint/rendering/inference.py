@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE
+from internal_inpaint.methods.memory import is_out_of_memory
 
 # Radius of what one output pixel depends on, in pixels: the sum over the layer tables of
 # dilation x (kernel - 1) / 2 x the layer's stride so far, plus a little for the bilinear up-sampling.
 REACH = 164
-WHOLE_FRAME_PIXELS = 1280 * 720  # the most that is computed in one piece on the CPU
+WHOLE_FRAME_PIXELS = 1280 * 720  # the most that is computed in one piece; halved when memory runs out
+SMALLEST_TILE_PIXELS = 192 * 192
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,30 @@ def fill_frame(
         ``[H, W, 3]`` float32 in [-1, 1], zero away from the wanted pixels.
     """
     height, width = wanted.shape
-    result = torch.zeros(height, width, 3)
     rows, columns = wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
     if not len(rows):
-        return result
+        return torch.zeros(height, width, 3)
     stages = 1 if getattr(network, "second", None) is None else 2
     reach = REACH * stages if reach is None else reach
     box = Tile(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     region = _grown(box, reach, height, width)
+    most_pixels = min(most_pixels, (region.bottom - region.top) * (region.right - region.left))
+    while True:
+        try:
+            return _fill_region(network, frame, unknown, wanted, _tiles(region, most_pixels, overlap))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or most_pixels <= SMALLEST_TILE_PIXELS:
+                raise
+        most_pixels //= 2
+
+
+def _fill_region(
+    network: nn.Module, frame: Tensor, unknown: Tensor, wanted: Tensor, tiles: list[tuple[Tile, Tensor]]
+) -> Tensor:
+    height, width = wanted.shape
+    result, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     device = next(network.parameters()).device
-    weight = torch.zeros(height, width, 1)
-    for tile, ramp in _tiles(region, most_pixels, overlap):
+    for tile, ramp in tiles:
         rows_, columns_ = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
         if not wanted[rows_, columns_].any():
             continue

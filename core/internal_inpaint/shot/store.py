@@ -39,6 +39,7 @@ class FrameStore:
     frames: float16 memory map [N, h, w, 3] in `working_space`, 0 where the pixel is not known.
     state: uint8 memory map [N, h, w]: KNOWN 0, HOLE 1, VOID 2 (outside the frame's data window).
     size: (h, w). fingerprint: sha256 of the content, whatever folder or files it came from.
+    source: sha256 of what it was made from: files by name, size and time, and settings.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class FrameStore:
     working_space: WorkingSpace
     size: tuple[int, int]
     fingerprint: str
+    source: str
 
 
 def build_store(
@@ -96,7 +98,7 @@ def open_store(folder: Path) -> FrameStore:
         if frames.shape != (description["pictures"], *size, 3) or state.shape != frames.shape[:3]:
             raise ValueError("its arrays have other sizes than it says")
         space = WorkingSpace(**description["working_space"])
-        return FrameStore(folder, frames, state, space, size, description["fingerprint"])
+        return FrameStore(folder, frames, state, space, size, description["fingerprint"], description["source"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"frame store {folder} cannot be used ({error}); delete it and run again") from error
 
@@ -122,8 +124,8 @@ def _fill(shot: Shot, folder: Path, size, progress, should_stop) -> dict:
             first = np.isinf(low)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             first_space = WorkingSpace.for_range(low, high) if first else first_space
-        any_hole = any_hole or bool((data.alpha > 0).any())
         values, state[picture.index] = shrink(data)
+        any_hole = any_hole or bool((state[picture.index] == HOLE).any())
         frames[picture.index] = first_space.from_curve(values)
         if progress:
             progress(picture.index + 1, count)

@@ -12,7 +12,6 @@ translate, and rewrites their bookkeeping (a TIFF's strips, a DPX's padding).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from internal_inpaint.errors import OutOfResources
+from internal_inpaint.files import replace, sync
 from internal_inpaint.shot.exr_header import restore_attributes
 from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
 from internal_inpaint.shot.layout import FILL_LAYER, PartLayout, join_planes, part_layout, to_type, unit_planes
@@ -78,8 +78,8 @@ class FrameWriter:
             self._write_parts(temporary, header, frame, patches)
             if header.kind == self._format == "openexr":
                 restore_attributes(temporary, header.path)
-            _flush(temporary)
-            os.replace(temporary, target)
+            sync(temporary)
+            replace(temporary, target)
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutOfResources(
@@ -178,11 +178,3 @@ def _check(target: oiio.ImageOutput | None, success: bool) -> None:
     except UnicodeDecodeError:
         message = ""
     raise OSError((message.strip().splitlines() or ["the disk may be full"])[0].rstrip("."))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -31,14 +30,14 @@ class Budget:
 
 @dataclass
 class Schedule:
-    """Warm up, hold, then cool down linearly to zero ("warmup-stable-decay").
+    """Warm up, hold, then cool down linearly to zero ("warmup-stable-decay"); or a constant rate.
 
     The cool-down is the last ``cooldown`` share of the budget. When validation stops improving before
     that, ``finish_early`` starts a proportionate cool-down at once: the run ends sooner and still gets
     the gain that the falling step size brings.
 
     Attributes:
-        kind: ``held`` as above, ``cosine`` (no holding), or ``constant`` (the paper).
+        kind: ``held`` as above, or ``constant`` (the paper).
         warmup: share of the budget in which the rate rises.
         cooldown: share of the training, whatever its length, in which it falls.
         end: progress at which training ends; less than 1 after ``finish_early``.
@@ -53,19 +52,17 @@ class Schedule:
         """Factor on the step size at this progress."""
         if self.kind == "constant":
             return 1.0
-        rising = min(1.0, (progress + 1e-3) / self.warmup) if self.warmup else 1.0
-        if self.kind == "cosine":
-            return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, progress / self.end)))
+        rising = (progress + 1e-3) / self.warmup
         falling = (self.end - progress) / (self.cooldown * self.end)
-        return max(0.0, min(rising, falling))
+        return max(0.0, min(1.0, rising, falling))
 
-    def cooling(self, progress: float) -> bool:
-        """Whether the rate is on its way down already."""
-        return self.kind != "held" or progress >= self.end * (1 - self.cooldown)
+    def can_finish_early(self, progress: float) -> bool:
+        """Whether there is still a plateau to cut short."""
+        return self.kind == "held" and progress < self.end * (1 - self.cooldown)
 
     def finish_early(self, progress: float) -> None:
         """Start the cool-down now, as long as if the budget had been chosen so."""
-        self.end = min(self.end, progress / (1 - self.cooldown)) if self.kind == "held" else progress
+        self.end = progress / (1 - self.cooldown)
 
     def done(self, progress: float) -> bool:
         return progress >= self.end

@@ -10,27 +10,32 @@ A checkpoint is one folder, ``step-0000001200``, that appears under its name onl
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from internal_inpaint.errors import BadInput
+from internal_inpaint.files import replace, sync
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.loop import Counters, Trainer
 
 FORMAT = 1
+ABOUT = {"fingerprint", "size", "seed", "device", "config", "counters", "optimiser_numbers"}
 
 
 def save(trainer: Trainer, folder: Path, fingerprint: str) -> Path:
-    """Write the trainer's state as the newest checkpoint of ``folder`` and remove older ones.
+    """Write the trainer's state as the newest checkpoint of ``folder``, then remove older ones.
+
+    Nothing is removed before the new one stands under its name.
 
     Args:
         folder: the job's ``checkpoints`` folder.
@@ -41,9 +46,11 @@ def save(trainer: Trainer, folder: Path, fingerprint: str) -> Path:
     """
     counters = trainer.counters
     counters.rng = trainer.rng.bit_generator.state
-    name = f"step-{counters.step:010d}"
-    temporary = folder / f".{name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_unfinished(folder)
+    number = 0  # counts the checkpoints made at one step: a stop, and a restart that stops at once
+    while (final := folder / f"step-{counters.step:010d}.{number:03d}").exists():
+        number += 1
+    temporary = folder / f".{final.name}.part"
     temporary.mkdir(parents=True)
     described = {"network": json.dumps(asdict(trainer.config.network)), "fingerprint": fingerprint}
     _save_tensors(trainer.network.state_dict(), temporary / "weights.safetensors", described)
@@ -53,27 +60,39 @@ def save(trainer: Trainer, folder: Path, fingerprint: str) -> Path:
     about = {
         "format": FORMAT,
         "fingerprint": fingerprint,
+        "size": list(trainer.size),
         "seed": trainer.seed,
+        "device": trainer.device.type,
         "config": trainer.config.to_dict(),
         "counters": asdict(counters),
         "optimiser_numbers": numbers,
     }
     (temporary / "training.json").write_text(json.dumps(about, indent=1))
     for path in temporary.iterdir():
-        _sync(path)
-    final = folder / name
-    if final.exists():  # the same step again, after a stop and an immediate restart
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    _sync(folder)
+        sync(path)
+    replace(temporary, final)
+    sync(folder)
     for old in newest_first(folder)[1:]:
-        shutil.rmtree(old, ignore_errors=True)
+        # Out of sight first: half a removed folder must not look like a checkpoint.
+        replace(old, folder / f".{old.name}.part")
+    remove_unfinished(folder)
     return final
 
 
 def newest_first(folder: Path) -> list[Path]:
     """Complete checkpoints of a folder, the newest first."""
     return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+
+
+def digest(checkpoint: Path) -> str:
+    """SHA-256 of a checkpoint's best weights: two checkpoints that render alike have the same."""
+    return hashlib.sha256((checkpoint / "best.safetensors").read_bytes()).hexdigest()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill has left of a checkpoint that was being written or removed."""
+    for left in folder.glob(".step-*.part"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
@@ -95,11 +114,11 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
         )
     numbers = about["optimiser_numbers"]
     try:
-        trainer.network.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+        trainer.network.load_state_dict(_load_tensors(checkpoint / "weights.safetensors"))
         trainer.best = {
-            name: tensor.to(trainer.device) for name, tensor in load_file(checkpoint / "best.safetensors").items()
+            name: tensor.to(trainer.device) for name, tensor in _load_tensors(checkpoint / "best.safetensors").items()
         }
-        tensors = load_file(checkpoint / "optimiser.safetensors")
+        tensors = _load_tensors(checkpoint / "optimiser.safetensors")
         state = trainer.optimiser.state_dict()
         state["state"] = _unflatten(tensors, numbers)
         trainer.optimiser.load_state_dict(state)
@@ -108,6 +127,9 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
     counters.crop = tuple(counters.crop)
+    if about["device"] != trainer.device.type:
+        # Another kind of device: bit-equality is gone anyway, and its precision may not suit this one.
+        counters.bf16 = trainer.counters.bf16
     trainer.counters = counters
 
 
@@ -125,17 +147,27 @@ def load_best(checkpoint: Path, fingerprint: str, device: torch.device) -> nn.Mo
         with safe_open(path, framework="pt") as opened:
             config = NetworkConfig(**json.loads(opened.metadata()["network"]))
         network = InpaintNetwork(config)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(_load_tensors(path))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
     return network.to(device, memory_format=torch.channels_last).eval()
 
 
-def read_config(checkpoint: Path) -> tuple[TrainingConfig, Counters]:
-    """Recipe and counters of a checkpoint. Raises ``BadInput`` if it is damaged or too new."""
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint says of itself: recipe, counters, and (height, width) of the frames it learned."""
+
+    config: TrainingConfig
+    counters: Counters
+    size: tuple[int, int]
+
+
+def read_about(checkpoint: Path) -> About:
+    """What a checkpoint says of itself. Raises ``BadInput`` if it is damaged or too new."""
     about = _read_about(checkpoint)
     try:
-        return TrainingConfig.from_dict(about["config"]), Counters(**about["counters"])
+        height, width = map(int, about["size"])
+        return About(TrainingConfig.from_dict(about["config"]), Counters(**about["counters"]), (height, width))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
 
@@ -145,7 +177,7 @@ def _read_about(checkpoint: Path) -> dict:
         about = json.loads((checkpoint / "training.json").read_text())
         if about["format"] > FORMAT:
             raise BadInput(f"{checkpoint} is from a newer version of Internal Inpaint: update this one")
-        if missing := {"fingerprint", "seed", "config", "counters", "optimiser_numbers"} - set(about):
+        if missing := ABOUT - set(about):
             raise KeyError(", ".join(sorted(missing)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(checkpoint, error) from error
@@ -159,7 +191,16 @@ def _damaged(checkpoint: Path, error: Exception) -> BadInput:
 def _save_tensors(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
     # safetensors stores row-major data: the filters' channels_last layout is put back when loading.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata=about)
+    path.write_bytes(to_bytes(plain, metadata=about))
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    # Copies: tensors over the mapped file would keep it open, and Windows does not remove open files.
+    layout = {4: torch.channels_last}
+    return {
+        name: tensor.clone(memory_format=layout.get(tensor.ndim, torch.contiguous_format))
+        for name, tensor in load_file(path).items()
+    }
 
 
 def _flatten(state: dict[int, dict]) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -176,11 +217,3 @@ def _unflatten(tensors: dict[str, Tensor], numbers: dict[str, float]) -> dict[in
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     return state
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ class TrainingConfig:
         optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam`` (the paper).
         lr: step size of the optimiser; for ``muon`` that of its hidden filters.
         adam_lr: step size of Adam beside Muon.
-        schedule: ``held``, ``cosine`` or ``constant``: see ``Schedule``.
+        schedule: ``held`` or ``constant``: see ``Schedule``.
         batch: crops a step.
         crop_scale: side of a training crop, as a multiple of the largest hole's (each axis by itself);
             ``None`` trains on whole frames.

@@ -26,6 +26,8 @@ def choose_device(name: str) -> torch.device:
         if (device.index or 0) >= there:
             found = f"only {there} CUDA device(s)" if there else "no CUDA device"
             raise ValueError(f"--device {name} is not there: PyTorch finds {found}; use --device auto or cpu")
+        # Whatever asks for "the current device" (bf16 support, pinned memory) then means this one.
+        torch.cuda.set_device(device.index or 0)
     return device
 
 
@@ -46,11 +48,3 @@ def autocast(device: torch.device, bf16: bool):
     if not bf16:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception from PyTorch means that device or host memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, initialise
+from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.training.budget import Budget, Schedule
 from internal_inpaint.training.config import TrainingConfig
-from internal_inpaint.training.device import autocast, is_out_of_memory
+from internal_inpaint.training.device import autocast
 from internal_inpaint.training.muon import MuonAdam
 from internal_inpaint.training.sampling import Batch, HoleSampler, crop_size, hole_boxes
 from internal_inpaint.training.validation import choose_held_out, validation_psnr
@@ -30,7 +31,9 @@ HELD_OUT_HOLES = 8
 REPORT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 30.0
 RETRIES = 3
-GROWTH = 4.0  # a loss this many times its best is diverging
+GROWTH = 4.0  # a loss this many times its lowest is diverging ...
+WINDOW_STEPS = 50  # ... where both are means over at least so many steps: single batches differ as much
+SMALLEST_CROP = 64
 
 
 class Diverged(Exception):
@@ -73,6 +76,9 @@ class Counters:
     batch: int = 0
     crop: tuple[int, int] = (0, 0)
     schedule_end: float = 1.0
+    budget: list = field(default_factory=list)  # [steps, seconds] of the last run
+    window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
+    lowest: float | None = None
     bf16: bool = False
     rng: dict = field(default_factory=dict)
     history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation
@@ -115,7 +121,7 @@ class Trainer:
         self.config, self.device, self.seed = config, device, seed
         self._frames, self._state = frames, state
         self._boxes = hole_boxes(state)
-        size = tuple(state.shape[1:])
+        self.size = size = tuple(state.shape[1:])
         crop = crop_size(self._boxes, size, config.crop_scale, config.crop_smallest, config.crop_pixels)
         torch.manual_seed(seed)
         network = InpaintNetwork(config.network)
@@ -148,36 +154,39 @@ class Trainer:
             Diverged: after ``RETRIES`` restarts from the last good weights with half the step each.
         """
         counters, clock = self.counters, hooks.clock
+        self._adopt(budget)
         schedule = Schedule(self.config.schedule, end=counters.schedule_end)
+        if counters.history and schedule.done(budget.progress(counters.step, counters.seconds)):
+            return True  # an earlier run has done it all
         sampler = self._sampler(tuple(counters.crop), self.held_out.masks)
         self._last_good = self._snapshot()
         started = clock() - counters.seconds
         reported = saved = clock()
-        loss_sum, loss_count, lowest = torch.zeros((), device=self.device), 0, math.inf
         first_step, first_seconds = counters.step, counters.seconds
-        mean_loss = math.nan
-        if counters.history and schedule.done(budget.progress(counters.step, counters.seconds)):
-            return True  # an earlier run has done it all
+        loss_sum, loss_count, mean_loss = torch.zeros((), device=self.device), 0, math.nan
 
         while True:
             progress = budget.progress(counters.step, counters.seconds)
             finished, stopping, now = schedule.done(progress), hooks.should_stop(), clock()
-            validating = progress >= (counters.validations + 1) / VALIDATIONS or (finished and not stopping)
+            validating = finished or progress >= (counters.validations + 1) / VALIDATIONS
             saving = finished or stopping or now - saved >= hooks.checkpoint_seconds
             if loss_count and (validating or saving or now - reported >= REPORT_SECONDS):
-                # The one place where the host waits for the device: about once a second, and before
-                # anything is kept, so that NaN weights never are.
-                mean_loss, loss_count, reported = float(loss_sum) / loss_count, 0, now
+                # The one place where the host waits for the device: about once a second.
+                total = float(loss_sum)
+                mean_loss = total / loss_count
+                healthy = self._healthy(total, loss_count, thorough=validating or saving)
+                loss_count, reported = 0, now
                 loss_sum.zero_()
-                if not math.isfinite(mean_loss) or mean_loss > GROWTH * lowest:
+                if not healthy:
                     self._back_to_last_good(hooks)
-                    lowest = math.inf
                     continue
-                lowest = min(lowest, mean_loss)
                 pace = (counters.seconds - first_seconds) / max(1, counters.step - first_step)
                 hooks.report(self._progress(budget, schedule, progress, mean_loss, pace))
             if validating:
-                self._validate(schedule, progress, mean_loss, hooks)
+                if not self._validate(schedule, progress, mean_loss):
+                    self._back_to_last_good(hooks)
+                    continue
+                hooks.validated(self)
                 finished = schedule.done(progress)
             if saving or finished:
                 hooks.checkpoint(self)
@@ -188,17 +197,47 @@ class Trainer:
             rate = schedule.rate(progress) * counters.rate_scale
             for group, base in zip(self.optimiser.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * rate
+            loss = None
             try:
-                loss_sum += self._step(sampler)
+                loss = self._step(sampler)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+            if loss is None:
+                # Not inside the except block, where the exception still holds on to the step's tensors.
                 self._shrink(hooks)
                 sampler = self._sampler(tuple(counters.crop), self.held_out.masks)
                 continue
+            loss_sum += loss
             loss_count += 1
             counters.step += 1
             counters.seconds = clock() - started
+
+    def _adopt(self, budget: Budget) -> None:
+        """A budget other than the last run's: spread validations over it, and open an early end again."""
+        counters = self.counters
+        asked = [budget.steps, budget.seconds]
+        if counters.budget != asked:
+            counters.budget, counters.schedule_end, counters.stale = asked, 1.0, 0
+            counters.validations = int(budget.progress(counters.step, counters.seconds) * VALIDATIONS)
+
+    def _healthy(self, total: float, count: int, thorough: bool) -> bool:
+        """Whether the loss is finite and not growing, and, where ``thorough``, every weight finite.
+
+        The loss of a step is that of the weights before it: weights are looked at by themselves
+        before they are kept in any way.
+        """
+        counters = self.counters
+        if not math.isfinite(total):
+            return False
+        counters.window = [counters.window[0] + total, counters.window[1] + count]
+        if counters.window[1] >= WINDOW_STEPS:
+            mean = counters.window[0] / counters.window[1]
+            if counters.lowest is not None and mean > GROWTH * counters.lowest:
+                return False
+            counters.lowest = mean if counters.lowest is None else min(mean, counters.lowest)
+            counters.window = [0.0, 0]
+        return not thorough or all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
     def _step(self, sampler: HoleSampler) -> Tensor:
         """One optimiser step; returns the loss as a tensor on the device, without waiting for it."""
@@ -211,27 +250,28 @@ class Trainer:
         self.optimiser.step()
         return loss.detach()
 
-    def _validate(self, schedule: Schedule, progress: float, loss: float, hooks: Hooks) -> None:
+    def _validate(self, schedule: Schedule, progress: float, loss: float) -> bool:
+        """Judge the weights, keep them if they are the best. False if they give no number at all."""
         counters = self.counters
-        counters.validations = int(progress * VALIDATIONS)
         precision = autocast(self.device, counters.bf16)
         psnr = validation_psnr(self.network, self._judge, self.held_out, precision)
         if not self.held_out.placements:
             psnr = None  # nothing to judge by: the latest weights are the best
         elif not math.isfinite(psnr):
-            return  # NaN weights: the next report goes back to the last good ones
+            return False
+        counters.validations = int(progress * VALIDATIONS)
         counters.psnr = psnr
         if psnr is None or counters.best_psnr is None or psnr > counters.best_psnr:
             self.best = copy.deepcopy(self.network.state_dict())
             counters.best_psnr, counters.best_step, counters.stale = psnr, counters.step, 0
         else:
             counters.stale += 1
-        if self.config.patience and counters.stale >= self.config.patience and not schedule.cooling(progress):
+        if self.config.patience and counters.stale >= self.config.patience and schedule.can_finish_early(progress):
             schedule.finish_early(progress)
             counters.schedule_end = schedule.end
         counters.history.append([counters.step, round(counters.seconds, 2), loss, psnr])
         self._last_good = self._snapshot()
-        hooks.validated(self)
+        return True
 
     def _progress(self, budget: Budget, schedule: Schedule, progress: float, loss: float, pace: float) -> Progress:
         step = self.counters.step
@@ -257,6 +297,7 @@ class Trainer:
         self.optimiser.load_state_dict(optimiser)
         self.rng.bit_generator.state = rng
         counters.rate_scale *= 0.5
+        counters.window, counters.lowest = [0.0, 0], None
         hooks.warn(
             f"the training diverged at step {counters.step}; it goes on from the last good weights "
             f"with steps of {counters.rate_scale:g} times the size"
@@ -272,9 +313,9 @@ class Trainer:
             hooks.warn(f"out of memory: the batch is now {counters.batch} crops a step")
             return
         height, width = counters.crop
-        if min(height, width) <= 64:
-            raise MemoryError("not even one crop of 64 pixels fits into memory")
-        counters.crop = tuple(max(64, side * 3 // 4 // 8 * 8) for side in (height, width))
+        if max(height, width) <= SMALLEST_CROP:
+            raise MemoryError(f"not even one crop of {SMALLEST_CROP} pixels fits into memory")
+        counters.crop = tuple(min(side, max(SMALLEST_CROP, side * 3 // 4 // 8 * 8)) for side in (height, width))
         hooks.warn(f"out of memory: crops are now {counters.crop[1]}x{counters.crop[0]} pixels")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from internal_inpaint.training.sampling import HOLE, HoleSampler, Placement, moved_hole
+from internal_inpaint.training.sampling import HoleSampler, Placement, moved_hole
 
 TRIES = 24
 MOST_OF_A_FRAME = 0.25  # a hole that would hide more of a frame than this is not held out of it
@@ -86,8 +86,3 @@ def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut,
     if not count:
         return math.nan
     return -10 * math.log10(max(total / count, 1e-12))
-
-
-def coverage(state: Tensor) -> float:
-    """Mean share of a frame that is hole, over the frames of ``[N, H, W]`` uint8."""
-    return float(np.mean([float(((plane & HOLE) != 0).float().mean()) for plane in state]))

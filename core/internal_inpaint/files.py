@@ -1,0 +1,42 @@
+"""Writing files so that a reader, a kill or a power cut never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+TRIES, PAUSE = 10, 0.02
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file so that a reader sees the old or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    replace(temporary, path)
+
+
+def replace(source: Path, target: Path) -> None:
+    """``os.replace`` that waits a moment for a reader: Windows refuses while somebody has the target open."""
+    for attempt in range(TRIES):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if os.name != "nt" or attempt == TRIES - 1:
+                raise
+            time.sleep(PAUSE)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's entries, to the disk itself."""
+    if path.is_dir():
+        if os.name == "nt":  # folders cannot be opened there, and need not be
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+    else:
+        descriptor = os.open(path, os.O_RDWR)  # Windows flushes only what is open for writing
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
