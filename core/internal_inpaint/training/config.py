@@ -34,14 +34,14 @@ class TrainingConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     initialisation: str = "preserving"
     optimiser: str = "muon"
-    lr: float = 5e-3
+    lr: float = 4e-3
     adam_lr: float = 2e-3
     schedule: str = "held"
     batch: int = 8
     crop_scale: float | None = 2.0
     crop_smallest: int = 96
     crop_pixels: int = 512 * 512
-    hole_weight: float | None = 0.9
+    hole_weight: float | None = 0.8
     patience: int = 8
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
