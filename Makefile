@@ -1,10 +1,13 @@
 # `make demo` and `make test` set up everything they need, on a fresh machine too.
 PYTHON ?= python3
 VENV   ?= .venv
+# Where PyTorch comes from, if not from the usual registry: see the README, "With a GPU".
+TORCH_INDEX ?=
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SETUP  := $(VENV)/.ready
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo test lint clean
 
 demo: $(SETUP)
 	$(BIN)/internal-inpaint demo
@@ -21,8 +24,9 @@ lint: $(SETUP)
 # installation that broke off is done again.
 $(SETUP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PIP) -c constraints.txt setuptools wheel
+	$(PIP) -c constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(SETUP)
 
 clean:

@@ -1,4 +1,4 @@
-"""One distribution, ``internal-inpaint``: the engine with its command line, and the host-side plugin."""
+"""One distribution, ``internal-inpaint``: the engine and its command line."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ setup(
         for name in [".", *find_packages("core/internal_inpaint")]
     ],
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.5",
         "numpy>=1.26",
         "scipy>=1.11",
         "OpenImageIO>=3.0",

@@ -28,7 +28,12 @@ def test_a_job_survives_its_file(tmp_path):
         ({"quallity": "draft"}, "unknown key.*quallity"),
         ({"steps": "100"}, "--steps must be a whole number"),
         ({"steps": True}, "--steps must be a whole number"),
-        ({"steps": 0}, "at least 1 step"),
+        ({"steps": 0}, "--steps 0 is out of range"),
+        ({"steps": 10**30}, "--steps is far too large"),
+        ({"grow": 10**4000}, "--grow is far too large"),
+        ({"frames": ""}, "--frames is empty"),
+        ({"plate": "\ud800.####.exr"}, "not valid Unicode"),
+        ({"output": "a\0b.####.exr"}, "NUL"),
         ({"time": "10m"}, "--time must be a number"),
         ({"time": -1}, "no training time"),
         ({"plate": None}, "--plate must be text"),
@@ -105,6 +110,18 @@ def test_the_same_job_leaves_a_hosts_file_as_it_is(tmp_path):
     before = path.read_bytes()
     write_job(read_job(path), tmp_path)
     assert path.read_bytes() == before
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_bytes(b'\xef\xbb\xbf{\r\n "plate": "/a.####.exr",\r\n "output": "/b.####.exr"}\r\n')
+    assert read_job(path).plate == "/a.####.exr"
+
+
+def test_a_home_folder_is_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    job = read_job(write(tmp_path / "job.json", output="~/clean.####.exr"))
+    assert job.output == str(tmp_path / "clean.####.exr")
 
 
 def test_relative_paths_in_a_job_file_start_at_its_folder(tmp_path):

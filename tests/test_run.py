@@ -205,6 +205,40 @@ def test_whoever_watches_may_go_away(sample, tmp_path):
     assert frame(tmp_path / "clean.####.exr", sample.frames[-1]).exists()
 
 
+def test_a_store_that_has_rotted_is_made_again(sample, finished, tmp_path):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    shutil.copytree(finished[1], work)
+    for name in ("frames.npy", "state.npy"):
+        path = work / "store" / name
+        data = path.read_bytes()
+        path.write_bytes(data[:256] + b"\xff" * (len(data) - 256))
+    done = internal_inpaint("run", *shot_options(sample, output, work), *STEPS, "--fill-layer")
+    assert done.returncode == 0, done.stderr
+    for number in sample.frames:
+        assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
+
+
+def test_frames_of_another_origin_are_not_replaced_without_a_word(sample, finished, tmp_path):
+    output = tmp_path / "clean.####.exr"
+    shutil.copy(frame(sample.clean, sample.frames[0]), frame(output, sample.frames[0]))
+    work = tmp_path / "job"
+    shutil.copytree(finished[1], work)
+    done = internal_inpaint("run", *shot_options(sample, output, work), *STEPS, "--fill-layer")
+    assert "1 frame(s) of another origin" in done.stdout
+
+
+def test_without_a_standard_output_it_still_runs(sample, finished, tmp_path):
+    work = tmp_path / "job"
+    shutil.copytree(finished[1], work)
+    command = ["run", *shot_options(sample, tmp_path / "c.####.exr", work), *STEPS, "--fill-layer"]
+    code = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "internal_inpaint", *map(str, command)],
+        capture_output=True,
+        text=True,
+    )
+    assert (code.returncode, code.stderr) == (0, "")
+
+
 def test_a_plate_delivered_again_is_rendered_again(sample, tmp_path):
     plate = tmp_path / "plate"
     shutil.copytree(Path(sample.plate).parent, plate)
@@ -350,6 +384,48 @@ class TestRefused:
         job["frames"] = "1001-1005"
         (other / "job.json").write_text(json.dumps(job))
         assert "another shot" in refused("run", other / "job.json")
+
+    def test_a_refused_job_leaves_no_folder_behind(self, refused, sample, tmp_path):
+        refused("run", "--plate", sample.plate, "--matte", sample.matte, "--output", sample.plate)
+        assert not list(Path(sample.plate).parent.glob("*.inpaint"))
+        output = tmp_path / "clean.####.exr"
+        refused("run", "--plate", sample.plate, "--matte", sample.matte, "--output", output, "--layer", "nope")
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "best.safetensors", "optimiser.safetensors"])
+    def test_weights_that_are_no_numbers(self, refused, finished, tmp_path, name):
+        work = tmp_path / "job"
+        shutil.copytree(finished[1], work)
+        path = next(work.glob(f"checkpoints/*/{name}"))
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2] + b"\xff" * (len(data) - len(data) // 2))
+        said = refused("run", work / "job.json")
+        assert "damaged" in said
+        assert "--restart" in said
+
+    def test_things_in_the_way_in_the_job_folder(self, refused, sample, tmp_path):
+        options = shot_options(sample, tmp_path / "c.####.exr", tmp_path / "job")
+        (tmp_path / "job").mkdir()
+        for name in ("events.jsonl", "status.json", "store"):
+            path = tmp_path / "job" / name
+            path.write_text("") if name == "store" else path.mkdir()
+            assert name in refused("run", *options)
+            path.unlink() if path.is_file() else path.rmdir()
+        (tmp_path / "job" / "checkpoints").write_text("")
+        assert "checkpoints" in refused("run", *options)
+
+    def test_a_demo_that_cannot_go_there(self, refused, tmp_path):
+        (tmp_path / "file").write_text("precious")
+        assert "file" in refused("demo", "--into", tmp_path / "file")
+        assert "--into" in refused("demo", "--into", "")
+        assert "--time" in refused("demo", "--into", tmp_path / "demo", "--time", "0")
+        assert not (tmp_path / "demo").exists()
+
+    def test_an_ocio_configuration_that_is_not_there(self, sample, tmp_path):
+        options = ["check", "--plate", sample.plate, "--matte", sample.matte]
+        done = internal_inpaint(*options, env={"OCIO": str(tmp_path / "studio.ocio")})
+        assert done.returncode == 2, done.stderr
+        assert "studio.ocio" in done.stderr
 
     def test_a_work_folder_that_cannot_be_made(self, refused, sample, tmp_path):
         (tmp_path / "file").write_text("")

@@ -10,8 +10,9 @@ import traceback
 from pathlib import Path
 
 from internal_inpaint import __version__
-from internal_inpaint.control import StopRequest
+from internal_inpaint.control import BROKEN_OFF, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
+from internal_inpaint.files import as_user_error
 from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
 
 PROGRESS = ("auto", "plain", "json", "openjd")
@@ -28,25 +29,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    # Started with its output closed, a process has no streams at all.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show a path's letters shows their codes; it does not end the run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
-        return options.verb(options) or 0
+        options.verb(options)
+        sys.stdout.flush()
+        return 0
     except InpaintError as error:
         if debug:
             traceback.print_exc()
         print(f"internal-inpaint: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("internal-inpaint: broken off", file=sys.stderr, flush=True)
+        print(f"internal-inpaint: {BROKEN_OFF}", file=sys.stderr, flush=True)
         return 3
     except BrokenPipeError:
-        # Whoever read our output has gone: not worth a word, and there is nobody to say it to.
+        # Whoever read our output has gone, as `| head` does: no fault, and nobody to tell it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 0
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        told = as_user_error(error, str(error.filename or "standard output"))
+        print(f"internal-inpaint: {told}", file=sys.stderr, flush=True)
+        return told.exit_code
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -132,9 +144,9 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
         if given:
             named = ", ".join("--" + name.replace("_", "-") for name in given)
             raise BadInput(f"{named} cannot be given together with {options.job}: change the job file instead")
-        path = Path(options.job)
+        path = Path(os.path.expanduser(options.job))
         path = path / "job.json" if path.is_dir() else path
-        return read_job(path), Path(options.work) if options.work else path.absolute().parent
+        return read_job(path), _folder(options.work) or path.absolute().parent
     if options.plate is None:
         raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
     if options.output is None:
@@ -142,7 +154,13 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
     if "time" in given:
         given["time"] = parse_time(given["time"])
     job = with_absolute_paths(Job(**given), Path.cwd())
-    return job, Path(options.work) if options.work else default_folder(job.output)
+    return job, _folder(options.work) or default_folder(job.output)
+
+
+def _folder(work: str | None) -> Path | None:
+    if work is not None and not work.strip():
+        raise BadInput("--work is empty: give a folder or leave it out")
+    return None if work is None else Path(os.path.expanduser(work))
 
 
 def _pipeline(options: argparse.Namespace, **which: bool) -> None:
@@ -191,6 +209,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from internal_inpaint.demo import verb
+    stop = StopRequest()
+    with stop.on_signals():
+        if not options.into:
+            raise BadInput("--into is empty: give a folder for the sample shot")
+        seconds = parse_time(options.time)
+        from internal_inpaint.demo import verb
 
-    verb.run(Path(options.into), parse_time(options.time), options.progress)
+        verb.run(Path(os.path.expanduser(options.into)), seconds, options.progress, stop)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from internal_inpaint.errors import BadInput
 
+BROKEN_OFF = "broken off; run the same command again to go on from the last checkpoint"
 LOOK_SECONDS = 0.5  # how often the stop file is looked for: folders may lie on slow network drives
 # Windows sends a process group SIGBREAK where others send SIGTERM.
 SIGNALS = [signal.SIGTERM, signal.SIGINT] + ([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else [])
@@ -32,7 +33,7 @@ class StopRequest:
         self._file = folder / "stop"
         with contextlib.suppress(FileNotFoundError):
             # A second of grace for network drives that keep their own clock.
-            if self._file.stat().st_mtime < self._made - 1:
+            if self._file.is_file() and self._file.stat().st_mtime < self._made - 1:
                 self._file.unlink()
 
     def __call__(self) -> bool:
@@ -43,7 +44,7 @@ class StopRequest:
 
     def heeded(self) -> None:
         """The run has stopped: the file has done its work."""
-        if self._file:
+        if self._file and self._file.is_file():
             self._file.unlink(missing_ok=True)
 
     @contextlib.contextmanager

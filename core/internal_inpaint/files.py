@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
 
+from internal_inpaint.errors import BadInput, InpaintError, OutOfResources
+
 TRIES, PAUSE = 10, 0.02
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a text file so that a reader sees the old or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace(source: Path, target: Path) -> None:
@@ -26,6 +34,18 @@ def replace(source: Path, target: Path) -> None:
             if os.name != "nt" or attempt == TRIES - 1:
                 raise
             time.sleep(PAUSE)
+
+
+def as_user_error(error: OSError, what: str) -> InpaintError:
+    """The sentence for something that could not be written: a full disk is not a missing permission.
+
+    Args:
+        what: was to be written, for example ``frame 1012``.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in NO_SPACE or error.strerror is None:
+        return OutOfResources(f"{what} cannot be written ({reason}): free disk space and run again")
+    return BadInput(f"{what} cannot be written ({reason}): check the path and its permissions")
 
 
 def sync(path: Path) -> None:

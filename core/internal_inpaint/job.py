@@ -57,13 +57,14 @@ class Job:
             value = getattr(self, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise BadInput(f"{_option(name)} must be {_spoken(kinds)}, not {value!r}")
-        for name in ("plate", "output"):
-            if not getattr(self, name):
-                raise BadInput(f"{_option(name)} is empty: give a path such as 'shot.####.exr'")
+            if isinstance(value, str):
+                _check_text(name, value)
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise BadInput(f"{_option(name)} is far too large a number")
         if self.quality not in QUALITIES:
             raise BadInput(f"--quality {self.quality} is not known: use {', '.join(QUALITIES)}")
-        if self.steps is not None and self.steps < 1:
-            raise BadInput(f"--steps {self.steps} is too few: train at least 1 step")
+        if self.steps is not None and not 1 <= self.steps <= 10**9:
+            raise BadInput(f"--steps {self.steps} is out of range: train 1 step to a thousand million")
         if self.time is not None and not 0 < self.time < 1e9:
             raise BadInput(f"--time {self.time:g} s is no training time: give for example 10m")
         for name in ("grow", "feather"):
@@ -85,6 +86,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "fill_layer": (bool,),
 }
+
+
+def _check_text(name: str, value: str) -> None:
+    if not value:
+        raise BadInput(f"{_option(name)} is empty: give a value or leave it out")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"{_option(name)} {value!a} is not valid Unicode text: rename the file or folder, or set a UTF-8 locale"
+        ) from None
+    if "\0" in value:
+        raise BadInput(f"{_option(name)} {value!a} holds a NUL character: no path or name can")
 
 
 def _option(name: str) -> str:
@@ -116,7 +130,7 @@ def read_job(path: Path) -> Job:
         BadInput: not there, not JSON, unknown keys, wrong types, missing keys, or a newer format.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: give a job.json, or --plate, --matte and --output") from None
     except IsADirectoryError:
@@ -124,7 +138,7 @@ def read_job(path: Path) -> Job:
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not a readable JSON file ({error}): write it again") from None
     if not isinstance(data, dict):
-        raise BadInput(f"{path} must hold one JSON object")
+        raise BadInput(f"{path} must hold one JSON object: write it as docs/job-folder.md shows")
     version = data.pop("version", FORMAT)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BadInput(f"{path}: version must be a whole number from 1, not {version!r}")
@@ -136,7 +150,7 @@ def read_job(path: Path) -> Job:
     if unknown := sorted(set(data) - known):
         raise BadInput(f"{path} has unknown key(s) {', '.join(unknown)}: known are {', '.join(sorted(known))}")
     if missing := [name for name in ("plate", "output") if name not in data]:
-        raise BadInput(f"{path} lacks {' and '.join(missing)}")
+        raise BadInput(f"{path} lacks {' and '.join(missing)}: add the missing key(s)")
     try:
         return with_absolute_paths(Job(**data), path.parent)
     except BadInput as error:
@@ -146,7 +160,8 @@ def read_job(path: Path) -> Job:
 def with_absolute_paths(job: Job, folder: Path) -> Job:
     """The same job, its relative paths taken from ``folder``."""
     paths = {name: getattr(job, name) for name in ("plate", "matte", "output")}
-    return replace(job, **{n: os.path.abspath(os.path.join(folder, p)) for n, p in paths.items() if p is not None})
+    absolute = {n: os.path.abspath(os.path.join(folder, os.path.expanduser(p))) for n, p in paths.items() if p}
+    return replace(job, **absolute)
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -182,7 +197,10 @@ def refuse_other(job: Job, folder: Path) -> None:
     path = folder / "job.json"
     if not path.exists() or not any(folder.glob("checkpoints/step-*")):
         return
-    before = read_job(path)
+    try:
+        before = read_job(path)
+    except BadInput as error:
+        raise BadInput(f"{error} (--restart replaces it and forgets what {folder} has learned)") from None
     if differing := [
         f.name for f in fields(Job) if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
     ]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -14,10 +15,10 @@ from pathlib import Path
 import torch
 
 from internal_inpaint import job as jobs
-from internal_inpaint.control import StopRequest, only_run
+from internal_inpaint.control import BROKEN_OFF, StopRequest, only_run
 from internal_inpaint.errors import BadInput, InpaintError, OutOfResources, Stopped, TrainingDiverged
 from internal_inpaint.events import Events
-from internal_inpaint.files import write_atomically
+from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.preview import Preview
@@ -69,25 +70,49 @@ def run(
         BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
     """
     stop = stop or StopRequest()
-    folder = _made(folder)
-    with only_run(folder):
-        stop.watch(folder)
-        _sweep(folder)
-        if not restart:
-            jobs.refuse_other(job, folder)
-        events = Events(folder, display)
-        try:
-            return _run(job, folder, events, stop, train, render, restart)
-        except (Stopped, KeyboardInterrupt) as stopped:
-            events.tell(state="stopped", message=str(stopped) or "broken off", eta_s=None)
+    try:
+        if not folder.is_dir():
+            _open(job)  # a job that cannot be done leaves no folder behind
+        (folder / "preview").mkdir(parents=True, exist_ok=True)
+        with only_run(folder):
+            stop.watch(folder)
+            _sweep(folder)
+            if not restart:
+                jobs.refuse_other(job, folder)
+            return _told(job, folder, Events(folder, display), stop, train, render, restart)
+    except OSError as error:
+        raise as_user_error(error, str(error.filename or folder)) from error
+
+
+def _told(
+    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool
+) -> Result:
+    """Run, and see to it that the last state in the job folder is how it ended."""
+    try:
+        return _run(job, folder, events, stop, train, render, restart)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        with contextlib.suppress(OSError):
+            events.tell(state="stopped", message=str(stopped) or BROKEN_OFF, eta_s=None)
             stop.heeded()
-            raise
-        except BaseException as error:
-            told = as_user_error(error, folder)
+        raise
+    except BaseException as error:
+        told = error
+        if is_out_of_memory(error):
+            told = OutOfResources("out of memory: try --quality draft, a machine with more memory, or --device cpu")
+        elif isinstance(error, OSError):
+            told = as_user_error(error, str(error.filename or folder))
+        with contextlib.suppress(OSError):  # the disk that is full may be the status file's own
             events.tell(state="failed", error=str(told) or type(told).__name__, eta_s=None)
-            if told is error:
-                raise
-            raise told from error
+        if told is error:
+            raise
+        raise told from error
+
+
+def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter]:
+    """Everything that can be refused without reading a pixel."""
+    device = chosen_device(job.device)
+    shot = open_shot(shot_settings(job))
+    return device, shot, FrameWriter(shot, job.output, fill_layer=job.fill_layer)
 
 
 def _run(
@@ -95,10 +120,8 @@ def _run(
 ) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
-    device = chosen_device(job.device)
     config = preset(job.quality)
-    shot = open_shot(shot_settings(job))
-    writer = FrameWriter(shot, job.output, fill_layer=job.fill_layer)
+    device, shot, writer = _open(job)
     # Only now that the job can be done does it take the folder over.
     if restart:
         _forget(folder)
@@ -219,7 +242,8 @@ def _train(
             "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
         ) from None
     _check(stop)
-    events.tell(eta_s=None, progress=1.0)
+    counters = trainer.counters
+    events.tell(step=counters.step, psnr=counters.best_psnr, eta_s=None, progress=1.0)
 
 
 def _renewed(renew: Callable, network: object, events: Events) -> None:
@@ -256,6 +280,8 @@ def _render(
     by_frame: dict[int, list] = {}
     for picture in shot.pictures:
         by_frame.setdefault(picture.frame, []).append(picture)
+    if others := sum(writer.path(frame).exists() and not ledger.wrote(frame) for frame in by_frame):
+        events.tell(warning=f"{others} frame(s) of another origin stand at the output: they are replaced")
     began, rendered = time.monotonic(), 0
     for done, (frame, pictures) in enumerate(by_frame.items()):
         eta = (time.monotonic() - began) / rendered * (len(by_frame) - done) if rendered else None
@@ -283,15 +309,20 @@ class _Ledger:
 
     def __init__(self, path: Path, writer: FrameWriter, key: str) -> None:
         self._path, self._writer, self._key = path, writer, key
-        try:
+        self._frames: dict[str, list] = {}
+        self._earlier: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             read = json.loads(path.read_text())
+            self._earlier = set(read["frames"])
             self._frames = read["frames"] if read["key"] == self._key else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._frames = {}
 
     def has(self, frame: int) -> bool:
         mark = self._mark(self._writer.path(frame))
         return mark is not None and mark == self._frames.get(str(frame))
+
+    def wrote(self, frame: int) -> bool:
+        """Whether this job has written this frame before, with whatever weights."""
+        return str(frame) in self._earlier
 
     def add(self, frame: int, path: Path) -> None:
         self._frames[str(frame)] = self._mark(path)
@@ -304,27 +335,6 @@ class _Ledger:
         except OSError:
             return None
         return [found.st_size, found.st_mtime_ns]
-
-
-def as_user_error(error: BaseException, folder: Path) -> BaseException:
-    """An error of the machine as the sentence it should end with; anything else as it is."""
-    if isinstance(error, InpaintError):
-        return error
-    if is_out_of_memory(error):
-        return OutOfResources("out of memory: try --quality draft, a machine with more memory, or --device cpu")
-    if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
-        return OutOfResources(f"no space left on the disk of {error.filename or folder}: free some and run again")
-    if isinstance(error, PermissionError):
-        return BadInput(f"{error.filename} may not be used by this account: check its permissions")
-    return error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        (folder / "preview").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"the job folder {folder} cannot be made ({error.strerror}): choose another --work") from None
-    return folder
 
 
 def _forget(folder: Path) -> None:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from internal_inpaint import pipeline
+from internal_inpaint.control import StopRequest
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.score import score_against_truth
 from internal_inpaint.events import display
+from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
 
 
-def run(folder: Path, seconds: float, progress: str) -> None:
+def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
     """Make the sample shot, remove its object, print where to look and the true PSNR.
 
     Args:
         folder: gets ``plate``, ``matte``, ``clean`` (the truth), ``result`` and the job folder ``job``.
         seconds: of training.
         progress: how the run is displayed (``events.display``).
+        stop: asks the run to stop.
     """
-    print(f"making the sample shot in {folder}", flush=True)
-    sample = make_sample_shot(folder)
+    folder = folder.absolute()
     output = str(folder / "result" / "result.####.exr")
-    job = Job(plate=sample.plate, matte=sample.matte, output=output, quality="draft", time=seconds)
-    pipeline.run(job, folder / "job", display(progress), restart=True)
+    job = Job(plate="-", output=output, quality="draft", time=seconds)
+    print(f"making the sample shot in {folder}", flush=True)
+    try:
+        sample = make_sample_shot(folder)
+    except OSError as error:
+        raise as_user_error(error, f"--into {folder}") from error
+    job = replace(job, plate=sample.plate, matte=sample.matte)
+    pipeline.run(job, folder / "job", display(progress), restart=True, stop=stop)
     score = score_against_truth(output, sample)
     print(
         f"\nThe object is gone: {len(sample.frames)} frames in {output}\n"

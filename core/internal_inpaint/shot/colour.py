@@ -136,7 +136,7 @@ class Colour:
     def _processor(self, source: str, target: str) -> ocio.CPUProcessor:
         try:
             return self._config.getProcessor(source, target).getDefaultCPUProcessor()
-        except ocio.Exception as error:
+        except (ocio.Exception, ocio.ExceptionMissingFile) as error:
             raise BadInput(
                 f"OpenColorIO cannot convert {source} to {target} ({str(error).splitlines()[0]}); "
                 f"choose another --colorspace"
@@ -154,7 +154,7 @@ class Colour:
 def _load_config(source: str) -> ocio.Config:
     try:
         return ocio.Config.CreateFromFile(source)
-    except ocio.Exception as error:
+    except (ocio.Exception, ocio.ExceptionMissingFile) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"the OpenColorIO config {source} cannot be read ({reason}); check $OCIO") from error
 

@@ -26,6 +26,8 @@ def output_paths(shot: Shot, output: str) -> dict[int, Path]:
 def output_format(shot: Shot, output: str, fill_layer: bool) -> str:
     """The output's OpenImageIO format; BadInput if it cannot hold this plate exactly."""
     extension = Path(output).suffix.lower()
+    if Path(output).is_dir() or not extension or set(extension) <= set(".#@"):
+        raise BadInput(f"--output {output} names no kind of file; add a name such as {output}/clean.####.exr")
     kind = _FORMATS.get(extension)
     if kind is None:
         raise BadInput(

@@ -203,7 +203,8 @@ def open_shot(settings: ShotSettings) -> Shot:
     if settings.matte is None:
         return Shot(settings, plate, plate, plates, plates)
     matte = find_sequence(settings.matte, "matte")
-    static = not matte.numbered
+    # Of two single files the matte is the plate's, whatever number one of them happens to have.
+    static = not matte.numbered or (not plate.numbered and len(matte.frames) == 1)
     missing = () if static else sorted(set(frames) - set(matte.frames))
     if missing:
         raise BadInput(
@@ -211,7 +212,7 @@ def open_shot(settings: ShotSettings) -> Shot:
             f"add them, or choose frames that have a matte with --frames"
         )
     if static:
-        header = read_header(matte.path(frames[0]), "matte")
+        header = read_header(matte.path(matte.frames[0]), "matte")
         mattes = dict.fromkeys(frames, header)
     else:
         mattes = {frame: read_header(matte.path(frame), "matte") for frame in frames}
@@ -228,8 +229,8 @@ def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:
         raise BadInput(f"matte {matte} is empty on all frames; check the file and --matte-channel")
     if not any_known:
         raise BadInput(
-            f"matte {matte} covers every pixel of every frame, so there is nothing to learn from; "
-            f"check --matte-channel, or whether it is inverted"
+            f"no pixel of any frame is known: matte {matte} (grown by {shot.grow} px) or NaN in the plate covers "
+            f"them all; check --matte-channel, --grow, and whether the matte is inverted"
         )
 
 
@@ -246,7 +247,7 @@ def _chosen_views(header: ImageHeader, view: str | None) -> tuple[str, ...]:
 
 def _pixels(value: float | None, share: float, height: int, option: str) -> int:
     if value is None:
-        return round(share * height)
+        return max(1, round(share * height))
     if not 0 <= value <= height:
         raise BadInput(f"{option} {value} is not between 0 and the plate's height {height}; choose another")
     return round(value)

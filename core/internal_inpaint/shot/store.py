@@ -19,6 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
+from internal_inpaint.files import as_user_error
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
@@ -78,7 +79,7 @@ def build_store(
         os.replace(unfinished, folder)
     except OSError as error:
         _remove(unfinished)
-        raise OutOfResources(f"the frame store {folder} cannot be written ({error}); free disk space") from error
+        raise as_user_error(error, f"the frame store {folder}") from error
     except BaseException:
         _remove(unfinished)
         raise
@@ -217,7 +218,10 @@ def _reusable(folder: Path, source: str) -> FrameStore | None:
     try:
         if json.loads((folder / _DESCRIPTION).read_text())["source"] != source:
             return None
-        return open_store(folder)
+        store = open_store(folder)
+        # A store that no longer holds what it was made with would be learned as if it were the shot.
+        intact = store.fingerprint == _fingerprint(store.frames, store.state, store.working_space)
+        return store if intact else None
     except (OSError, ValueError, KeyError, TypeError, BadInput):
         return None
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio
 
-from internal_inpaint.errors import OutOfResources
-from internal_inpaint.files import replace, sync
+from internal_inpaint.files import as_user_error, replace, sync
 from internal_inpaint.shot.exr_header import restore_attributes
 from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
 from internal_inpaint.shot.layout import FILL_LAYER, PartLayout, join_planes, part_layout, to_type, unit_planes
@@ -69,7 +68,8 @@ class FrameWriter:
         """Writes one frame: a temporary file beside it, flushed, then renamed over the final name.
 
         `patches` maps views to what goes into them; a view without one stays as the plate has it.
-        Raises OutOfResources when the disk is full, BadInput when the plate file is damaged.
+        Raises OutOfResources when the disk is full, BadInput when the file may not be written or the
+        plate file is damaged.
         """
         target = self._paths[frame]
         temporary = target.with_name(f".{target.stem}.part{target.suffix}")
@@ -81,10 +81,7 @@ class FrameWriter:
             sync(temporary)
             replace(temporary, target)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise OutOfResources(
-                f"frame {frame} cannot be written to {target} ({reason}); free disk space and run again"
-            ) from error
+            raise as_user_error(error, f"frame {frame} ({target})") from error
         finally:
             temporary.unlink(missing_ok=True)
         return target

@@ -122,7 +122,7 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
         state = trainer.optimiser.state_dict()
         state["state"] = _unflatten(tensors, numbers)
         trainer.optimiser.load_state_dict(state)
-        counters = Counters(**about["counters"])
+        counters = _counters(about)
         trainer.rng.bit_generator.state = counters.rng
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
@@ -167,7 +167,7 @@ def read_about(checkpoint: Path) -> About:
     about = _read_about(checkpoint)
     try:
         height, width = map(int, about["size"])
-        return About(TrainingConfig.from_dict(about["config"]), Counters(**about["counters"]), (height, width))
+        return About(TrainingConfig.from_dict(about["config"]), _counters(about), (height, width))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
 
@@ -184,8 +184,16 @@ def _read_about(checkpoint: Path) -> dict:
     return about
 
 
+def _counters(about: dict) -> Counters:
+    counters = Counters(**about["counters"])
+    numbers = (counters.step, counters.seconds, counters.batch, *counters.crop)
+    if not all(isinstance(n, int | float) and n >= 0 for n in numbers):
+        raise ValueError("its counters are no numbers")
+    return counters
+
+
 def _damaged(checkpoint: Path, error: Exception) -> BadInput:
-    return BadInput(f"{checkpoint} is damaged ({error}): remove that folder and run again")
+    return BadInput(f"{checkpoint} is damaged ({error}): --restart trains anew, nothing of it can be used")
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
@@ -197,10 +205,13 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path, about: dict[str, str])
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     # Copies: tensors over the mapped file would keep it open, and Windows does not remove open files.
     layout = {4: torch.channels_last}
-    return {
+    tensors = {
         name: tensor.clone(memory_format=layout.get(tensor.ndim, torch.contiguous_format))
         for name, tensor in load_file(path).items()
     }
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise ValueError(f"{path.name} holds values that are no numbers")
+    return tensors
 
 
 def _flatten(state: dict[int, dict]) -> tuple[dict[str, Tensor], dict[str, float]]:
