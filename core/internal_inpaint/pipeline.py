@@ -73,7 +73,7 @@ def run(
     try:
         if not folder.is_dir():
             _open(job)  # a job that cannot be done leaves no folder behind
-        (folder / "preview").mkdir(parents=True, exist_ok=True)
+        _make(folder)
         with only_run(folder):
             stop.watch(folder)
             _sweep(folder)
@@ -310,10 +310,10 @@ class _Ledger:
     def __init__(self, path: Path, writer: FrameWriter, key: str) -> None:
         self._path, self._writer, self._key = path, writer, key
         self._frames: dict[str, list] = {}
-        self._earlier: set[str] = set()
+        self._earlier: dict[str, list] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             read = json.loads(path.read_text())
-            self._earlier = set(read["frames"])
+            self._earlier = dict(read["frames"])
             self._frames = read["frames"] if read["key"] == self._key else {}
 
     def has(self, frame: int) -> bool:
@@ -321,8 +321,8 @@ class _Ledger:
         return mark is not None and mark == self._frames.get(str(frame))
 
     def wrote(self, frame: int) -> bool:
-        """Whether this job has written this frame before, with whatever weights."""
-        return str(frame) in self._earlier
+        """Whether the file that stands there is this job's, of whatever weights."""
+        return self._earlier.get(str(frame)) == self._mark(self._writer.path(frame))
 
     def add(self, frame: int, path: Path) -> None:
         self._frames[str(frame)] = self._mark(path)
@@ -335,6 +335,13 @@ class _Ledger:
         except OSError:
             return None
         return [found.st_size, found.st_mtime_ns]
+
+
+def _make(folder: Path) -> None:
+    try:
+        (folder / "preview").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"the job folder {folder} cannot be made ({error.strerror}): choose another --work") from None
 
 
 def _forget(folder: Path) -> None:
