@@ -411,6 +411,7 @@ class TestRefused:
             path.write_text("") if name == "store" else path.mkdir()
             assert name in refused("run", *options)
             path.unlink() if path.is_file() else path.rmdir()
+        shutil.rmtree(tmp_path / "job" / "checkpoints")
         (tmp_path / "job" / "checkpoints").write_text("")
         assert "checkpoints" in refused("run", *options)
 
