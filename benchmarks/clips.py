@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import OpenImageIO as oiio
 
-from internal_inpaint.demo.score import srgb_encode
+from internal_inpaint.report.contact_sheet import srgb_encoded
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CACHE = CHECKOUT / ".benchmarks"
@@ -92,7 +92,7 @@ def prepare(name: str, protocol: str, size: tuple[int, int], frames: int | None 
 
 def read_display(path: Path) -> np.ndarray:
     """R, G, B of an EXR file as display-encoded (sRGB, clipped) values [H, W, 3], 0..1."""
-    return srgb_encode(_read(path, "RGB")).astype(np.float32)
+    return srgb_encoded(_read(path, "RGB")).astype(np.float32)
 
 
 def _linear_plate(path: Path, size: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from clips import frame_path
-from internal_inpaint.demo.score import srgb_encode
+from internal_inpaint.report.contact_sheet import srgb_encoded
 
 GAP = 4
 TITLE_HEIGHT = 20
@@ -53,7 +53,7 @@ def _read_any(path: Path) -> np.ndarray:
     colour = [name for name in ("R", "G", "B") if name in names]
     pixels = oiio.ImageBufAlgo.cut(image, image.roi_full).get_pixels(oiio.FLOAT)
     if len(colour) == 3:
-        return srgb_encode(pixels[..., [names.index(name) for name in colour]])
+        return srgb_encoded(pixels[..., [names.index(name) for name in colour]])
     return np.repeat(np.clip(pixels[..., :1], 0, 1), 3, axis=2)
 
 

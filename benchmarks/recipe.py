@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from clips import Shot, parse_clips, parse_size, prepare
-from internal_inpaint.demo.score import srgb_encode
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import ShotSettings, build_store, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
@@ -63,7 +63,7 @@ def measure(shot: Shot, config: TrainingConfig, seconds: float) -> tuple[float, 
     for index in range(len(opened.pictures)):
         loaded = opened.load(index)
         result, _ = renderer.render(frames[index].numpy(), state[index].numpy(), loaded.rgb, loaded.alpha)
-        results.append(srgb_encode(result))
+        results.append(srgb_encoded(result))
     return psnr_in_hole(np.stack(results), shot.truth(), shot.holes()), trainer.counters.step
 
 

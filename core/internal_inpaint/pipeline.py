@@ -20,6 +20,7 @@ from internal_inpaint.errors import BadInput, InpaintError, OutOfResources, Stop
 from internal_inpaint.events import Events
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
+from internal_inpaint.ledger import Ledger
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.frames import Renderer
@@ -159,7 +160,7 @@ def _run(
         renderer = Renderer(network, store.working_space.to_linear, bf16=gains_by_bf16(device))
         # Weights, files and settings, place: whatever changes a frame is in the key.
         key = f"{checkpoint.digest(newest)} {store.source} {job.output} {job.fill_layer}"
-        _render(shot, store, writer, renderer, _Ledger(folder / "rendered.json", writer, key), events, stop)
+        _render(shot, store, writer, renderer, Ledger(folder / "rendered.json", writer, key), events, stop)
 
     counters = checkpoint.read_about(newest).counters
     result = Result(
@@ -273,7 +274,7 @@ def _render(
     store: FrameStore,
     writer: FrameWriter,
     renderer: Renderer,
-    ledger: _Ledger,
+    ledger: Ledger,
     events: Events,
     stop: StopRequest,
 ) -> None:
@@ -298,43 +299,6 @@ def _render(
         ledger.add(frame, writer.write(frame, patches))
         rendered += 1
     events.tell(progress=1.0, frames_done=len(by_frame), eta_s=None)
-
-
-class _Ledger:
-    """Which frames this job has written with these weights, and as which files.
-
-    A frame that has changed since, or that was written with other weights or to another place, is
-    rendered again.
-    """
-
-    def __init__(self, path: Path, writer: FrameWriter, key: str) -> None:
-        self._path, self._writer, self._key = path, writer, key
-        self._frames: dict[str, list] = {}
-        self._earlier: dict[str, list] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            read = json.loads(path.read_text())
-            self._earlier = dict(read["frames"])
-            self._frames = read["frames"] if read["key"] == self._key else {}
-
-    def has(self, frame: int) -> bool:
-        mark = self._mark(self._writer.path(frame))
-        return mark is not None and mark == self._frames.get(str(frame))
-
-    def wrote(self, frame: int) -> bool:
-        """Whether the file that stands there is this job's, of whatever weights."""
-        return self._earlier.get(str(frame)) == self._mark(self._writer.path(frame))
-
-    def add(self, frame: int, path: Path) -> None:
-        self._frames[str(frame)] = self._mark(path)
-        write_atomically(self._path, json.dumps({"key": self._key, "frames": self._frames}))
-
-    @staticmethod
-    def _mark(path: Path) -> list | None:
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return [found.st_size, found.st_mtime_ns]
 
 
 def _make(folder: Path) -> None:

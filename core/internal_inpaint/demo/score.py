@@ -10,6 +10,7 @@ import OpenImageIO as oiio
 
 from internal_inpaint.demo.files import SampleShot, frame_path
 from internal_inpaint.errors import BadInput
+from internal_inpaint.report.contact_sheet import srgb_encoded
 
 
 def score_against_truth(output: str | Path | Sequence[str | Path], shot: SampleShot) -> dict[str, float]:
@@ -23,8 +24,8 @@ def score_against_truth(output: str | Path | Sequence[str | Path], shot: SampleS
         output = [frame_path(str(output), number) for number in shot.frames]
     in_hole, in_frame = _Error(), _Error()
     for path, number in zip(output, shot.frames, strict=True):
-        truth = srgb_encode(_display_window(frame_path(shot.clean, number), "RGB"))
-        result = srgb_encode(_display_window(Path(path), "RGB"))
+        truth = srgb_encoded(_display_window(frame_path(shot.clean, number), "RGB"))
+        result = srgb_encoded(_display_window(Path(path), "RGB"))
         hole = _display_window(frame_path(shot.matte, number), "A")[..., 0] > 0.5
         squared = (result.astype(np.float64) - truth) ** 2
         in_hole.add(squared[hole])
@@ -45,12 +46,6 @@ class _Error:
     def psnr(self) -> float:
         mean = self._total / max(self._count, 1)
         return float("inf") if mean == 0 else float(-10 * np.log10(mean))
-
-
-def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Scene-linear to sRGB-encoded display values, clipped to 0..1."""
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055)
 
 
 def _display_window(path: Path, channels: str) -> np.ndarray:
