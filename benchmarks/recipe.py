@@ -39,10 +39,10 @@ VARIANTS: dict[str, TrainingConfig] = {
     "Adam 1e-3 for all": replace(STANDARD, optimiser="adam", lr=1e-3),
     "every known pixel the same": replace(STANDARD, hole_weight=None),
     "whole frames, batch 3": replace(STANDARD, crop_scale=None, batch=3),
-    "cosine": replace(STANDARD, schedule="cosine"),
     "step size x 2": replace(STANDARD, lr=2 * STANDARD.lr),
     "step size / 2": replace(STANDARD, lr=STANDARD.lr / 2),
     "batch 4": replace(STANDARD, batch=4),
+    "batch 8 whatever the crop": replace(STANDARD, batch_pixels=(10**9, 10**9)),
     "full width": replace(STANDARD, network=NetworkConfig("base")),
     "stacked": replace(STANDARD, network=NetworkConfig("stacked", width=0.5)),
 }

@@ -66,7 +66,7 @@ def measure(preset: str, size: tuple[int, int], device: torch.device, bf16: bool
     config = PRESETS[preset]
     trainer = Trainer(config, *moving_pattern(size, device), device, seed=0, bf16=bf16)
     sampler = trainer._sampler(trainer.counters.crop, trainer.held_out.masks)
-    batch = sampler.gather([sampler.draw(trainer.rng) for _ in range(config.batch)])
+    batch = sampler.gather([sampler.draw(trainer.rng) for _ in range(trainer.counters.batch)])
 
     def network_only() -> None:
         with autocast(device, bf16):
@@ -87,10 +87,10 @@ def measure(preset: str, size: tuple[int, int], device: torch.device, bf16: bool
     return {
         "preset": preset,
         "network": f"{config.network.kind} x{config.network.width:g}",
-        "batch": config.batch,
+        "batch": trainer.counters.batch,
         "crop": f"{crop[1]}x{crop[0]}",
         "steps_s": 1 / step,
-        "megapixels_s": config.batch * crop[0] * crop[1] / step / 1e6,
+        "megapixels_s": trainer.counters.batch * crop[0] * crop[1] / step / 1e6,
         "peak_share": counter.get_total_flops() / network / peak,
         "outside": max(0.0, 1 - network / step),
     }

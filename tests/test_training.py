@@ -11,7 +11,7 @@ import torch
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training import checkpoint, loop
 from internal_inpaint.training.budget import Budget, Schedule
-from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.config import PRESETS, TrainingConfig, batch_size
 from internal_inpaint.training.loop import Hooks, Trainer, reconstruction_loss
 from internal_inpaint.training.muon import MuonAdam, hidden_filters, orthogonalise
 from internal_inpaint.training.sampling import HOLE, Batch
@@ -398,3 +398,12 @@ def test_the_adam_beside_muon_is_adam():
             network(x).square().mean().backward()
             optimiser.step()
     assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_large_crops_make_small_batches_but_not_in_the_papers_recipe():
+    standard, paper = PRESETS["standard"], PRESETS["paper"]
+    assert batch_size(standard, (96, 96), on_cuda=False) == 8
+    assert batch_size(standard, (136, 240), on_cuda=False) == 3
+    assert batch_size(standard, (240, 432), on_cuda=False) == 2
+    assert batch_size(standard, (240, 432), on_cuda=True) == 8
+    assert batch_size(paper, (320, 600), on_cuda=False) == 5

@@ -10,7 +10,7 @@ from internal_inpaint.job import Job
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.pipeline import budget_of, chosen_device, shot_settings, working_size
 from internal_inpaint.shot import open_shot, survey
-from internal_inpaint.training.config import preset
+from internal_inpaint.training.config import batch_size, preset
 
 # Measured resident memory (docs/benchmarks.md): the libraries and network, what training keeps for each
 # pixel of a batch at the paper's full width, and what holds a frame of the plate while it is composited.
@@ -38,11 +38,12 @@ def check(job: Job) -> dict:
     size = working_size((shot.canvas.height, shot.canvas.width), config, device)
     budget = budget_of(job, config, device)
     crop = min(size[0] * size[1], config.crop_pixels)
+    batch = batch_size(config, (1, crop), device.type == "cuda")  # of the largest crops there could be
     store = len(shot.pictures) * size[0] * size[1] * 7
     holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
     forward = _seconds_a_pixel(config.network, device)
     # A step is a forward pass and a backward pass of twice its work.
-    training = budget.seconds or 3 * forward * config.batch * crop * (budget.steps or 0)
+    training = budget.seconds or 3 * forward * batch * crop * (budget.steps or 0)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
@@ -52,9 +53,7 @@ def check(job: Job) -> dict:
         "reading_s": round(reading, 1),
         "rendering_s": round(2 * reading + holes * forward * size[0] * size[1], 1),
         "memory_bytes": int(
-            BASE_BYTES
-            + config.batch * crop * config.network.width * BATCH_BYTES_A_PIXEL
-            + canvas * PLATE_BYTES_A_PIXEL
+            BASE_BYTES + batch * crop * config.network.width * BATCH_BYTES_A_PIXEL + canvas * PLATE_BYTES_A_PIXEL
         ),
         "disk_bytes": store,
     }

@@ -18,7 +18,9 @@ class TrainingConfig:
         lr: step size of the optimiser; for ``muon`` that of its hidden filters.
         adam_lr: step size of Adam beside Muon.
         schedule: ``held`` or ``constant``: see ``Schedule``.
-        batch: crops a step.
+        batch: crops a step, at most.
+        batch_pixels: pixels a step, at most, on (CUDA, CPU): with large holes and so large crops, more
+            steps of fewer crops learn more in the same time where the device is full anyway.
         crop_scale: side of a training crop, as a multiple of the largest hole's (each axis by itself);
             ``None`` trains on whole frames.
         crop_smallest: least side of a crop in pixels, so that small holes keep context.
@@ -38,6 +40,7 @@ class TrainingConfig:
     adam_lr: float = 2e-3
     schedule: str = "held"
     batch: int = 8
+    batch_pixels: tuple[int, int] = (8 * 512 * 512, 100_000)
     crop_scale: float | None = 2.0
     crop_smallest: int = 96
     crop_pixels: int = 512 * 512
@@ -57,7 +60,8 @@ class TrainingConfig:
         if unknown := set(data) - known:
             raise KeyError(f"unknown training settings: {', '.join(sorted(unknown))}")
         data = dict(data, network=NetworkConfig(**data["network"]))
-        return TrainingConfig(**dict(data, working_pixels=tuple(data["working_pixels"])))
+        pairs = {name: tuple(data[name]) for name in ("working_pixels", "batch_pixels")}
+        return TrainingConfig(**{**data, **pairs})
 
 
 _HALF_BASE = NetworkConfig("base", width=0.5)
@@ -83,6 +87,7 @@ PRESETS: dict[str, TrainingConfig] = {
         lr=2e-4,
         schedule="constant",
         batch=5,
+        batch_pixels=(10**9, 10**9),
         crop_scale=None,
         crop_pixels=320 * 600,
         hole_weight=None,
@@ -92,6 +97,15 @@ PRESETS: dict[str, TrainingConfig] = {
         working_pixels=(320 * 600, 320 * 600),
     ),
 }
+
+
+SMALLEST_BATCH = 2
+
+
+def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> int:
+    """Crops a step: the recipe's, or as many as its pixels allow."""
+    fitting = config.batch_pixels[0 if on_cuda else 1] // (crop[0] * crop[1])
+    return min(config.batch, max(SMALLEST_BATCH, fitting))
 
 
 def preset(quality: str) -> TrainingConfig:

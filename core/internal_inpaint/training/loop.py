@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, initialise
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.training.budget import Budget, Schedule
-from internal_inpaint.training.config import TrainingConfig
+from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.device import autocast
 from internal_inpaint.training.muon import MuonAdam
 from internal_inpaint.training.sampling import Batch, HoleSampler, crop_size, hole_boxes
@@ -133,7 +133,8 @@ class Trainer:
             self.optimiser = torch.optim.Adam(self.network.parameters(), config.lr)
         self._base_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.rng = np.random.default_rng(seed)
-        self.counters = Counters(batch=config.batch, crop=crop, bf16=bf16)
+        batch = batch_size(config, crop, device.type == "cuda")
+        self.counters = Counters(batch=batch, crop=crop, bf16=bf16)
         self.best: dict[str, Tensor] = copy.deepcopy(self.network.state_dict())
         seen = tuple(min(room, side + side // 2) for room, side in zip(size, crop, strict=True))
         self._judge = self._sampler(seen)
