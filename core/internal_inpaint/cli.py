@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="make a sample shot, remove its object, measure how well")
     demo.add_argument("--into", default="demo_shot", metavar="DIR", help="where to put it (default: demo_shot)")
-    demo.add_argument("--time", default="100s", help="training time (default: 100s)")
+    demo.add_argument("--time", default="150s", help="training time (default: 150s)")
     demo.add_argument("--progress", choices=PROGRESS, default="auto")
     demo.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     demo.set_defaults(verb=_demo)
