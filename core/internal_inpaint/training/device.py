@@ -34,8 +34,8 @@ def choose_device(name: str) -> torch.device:
 def gains_by_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively.
 
-    A CPU without such instructions emulates them: a step of the base network then takes three times as
-    long as in float32 (docs/benchmarks.md).
+    A CPU without such instructions emulates them: a step of the half-width base network then takes
+    two and a half times as long as in float32 (docs/benchmarks.md).
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -155,8 +155,8 @@ def initialise(network: InpaintNetwork, scheme: str) -> None:
     """Give a network its first weights, from PyTorch's global generator.
 
     A gate halves every signal it passes, and a network of gates starts with an output that does not
-    depend on its input at all: with PyTorch's default weights the power falls to 1/13 a layer. Weights
-    that make up for the gate save the first third of a short training (docs/benchmarks.md).
+    depend on its input at all: with PyTorch's default weights the power falls to 1/13 a layer. These
+    weights make up for the gate.
 
     Args:
         scheme: ``preserving`` as above, or ``glorot``, which the paper's framework used where a paper
