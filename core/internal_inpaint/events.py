@@ -18,7 +18,6 @@ from typing import Any
 
 from internal_inpaint.files import write_atomically
 
-STATES = ("running", "done", "stopped", "failed")
 FIELDS = (
     "state",
     "stage",

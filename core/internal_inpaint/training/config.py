@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 
@@ -110,4 +110,4 @@ def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> 
 
 def preset(quality: str) -> TrainingConfig:
     """The settings behind a ``--quality`` name. Raises ``KeyError`` if there is no such preset."""
-    return replace(PRESETS[quality])
+    return PRESETS[quality]

@@ -15,7 +15,7 @@ class _GatedElu(torch.autograd.Function):
     """``ELU(features) * sigmoid(gate)`` with as little memory traffic as separate kernels allow.
 
     The halves of a channels_last tensor are strided, and PyTorch's CPU kernels then fall back to one
-    value at a time: copying each half first makes the gate five times as fast. Only the two activated
+    value at a time: copying each half first is much faster than that. Only the two activated
     halves are kept for the backward pass, as much memory as the convolution's output, which is freed.
     """
 
