@@ -12,8 +12,9 @@ from internal_inpaint.pipeline import budget_of, chosen_device, shot_settings, w
 from internal_inpaint.shot import open_shot, survey
 from internal_inpaint.training.config import batch_size, preset
 
-# Rough resident memory, chosen to lie above what benchmarks/memory.py shows: the libraries and network, what training keeps for each
-# pixel of a batch at the paper's full width, and what holds a frame of the plate while it is composited.
+# Rough resident memory, chosen to lie above what benchmarks/memory.py shows: the libraries and network,
+# what training keeps for each pixel of a batch at the paper's full width, and what holds a frame of the
+# plate while it is composited.
 BASE_BYTES = 700e6
 BATCH_BYTES_A_PIXEL = 1900
 PLATE_BYTES_A_PIXEL = 150
