@@ -32,10 +32,11 @@ setup(
         "opencolorio>=2.4",
         "Fileseq>=2.0",
         "safetensors>=0.4",
+        "opencv-python-headless>=4.9",
     ],
     extras_require={
         # What the tests and benchmarks need on top: never imported by the engine.
-        "dev": ["pytest>=8", "ruff==0.17.5", "import-linter>=2.0", "opencv-python-headless>=4.9"],
+        "dev": ["pytest>=8", "ruff==0.17.5", "import-linter>=2.0"],
     },
     entry_points={"console_scripts": ["internal-inpaint = internal_inpaint.cli:main"]},
 )

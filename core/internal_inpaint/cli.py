@@ -13,7 +13,7 @@ from internal_inpaint import __version__
 from internal_inpaint.control import BROKEN_OFF, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
 from internal_inpaint.files import as_user_error
-from internal_inpaint.job import QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
+from internal_inpaint.job import NETWORKS, QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
 
 PROGRESS = ("auto", "plain", "json", "openjd")
 
@@ -110,6 +110,7 @@ def _shot_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--plate", metavar="PATTERN", help="'plate.####.exr', %%04d, @@@@, a folder or a file")
     group.add_argument("--matte", metavar="PATTERN", help="the roto matte (default: the plate's own alpha)")
     group.add_argument("--frames", metavar="RANGE", help="for example 1001-1080 (default: all of the plate)")
+    group.add_argument("--matte-frame", metavar="FRAMES", help="1012 or 1012,1040: only these have a matte")
     group.add_argument("--matte-channel", metavar="NAME", help="default: alpha, else the only or first channel")
     group.add_argument("--layer", metavar="NAME", help="the layer to fill (default: the main RGB)")
     group.add_argument("--view", metavar="NAME", help="the view to fill (default: all of them)")
@@ -125,9 +126,14 @@ def _job_options(parser: argparse.ArgumentParser, restart: bool) -> None:
     group.add_argument("--quality", help=f"{', '.join(QUALITIES)} (default: standard)")
     group.add_argument("--steps", type=int, metavar="N", help="training steps")
     group.add_argument("--time", metavar="TIME", help="training time: 90s, 10m, 1h30m")
+    group.add_argument("--matte-time", metavar="TIME", help="training time for one-frame roto")
+    group.add_argument("--matte-steps", type=int, metavar="N", help="training steps for one-frame roto")
+    group.add_argument("--network", help=f"{', '.join(NETWORKS)} (default: the quality's)")
+    group.add_argument("--vgg19", metavar="PATH", help="VGG-19 weights for the anti-ambiguity term")
     group.add_argument("--seed", type=int, metavar="N")
     group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
+    group.add_argument("--confidence-layer", action="store_true", help="also write how sure the fill is")
     group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output)")
     if restart:
         group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
@@ -151,8 +157,9 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
         raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
     if options.output is None:
         raise BadInput("no --output: give a pattern such as 'clean.####.exr'")
-    if "time" in given:
-        given["time"] = parse_time(given["time"])
+    for name in ("time", "matte_time"):
+        if name in given:
+            given[name] = parse_time(given[name], "--" + name.replace("_", "-"))
     job = with_absolute_paths(Job(**given), Path.cwd())
     return job, _folder(options.work) or default_folder(job.output)
 

@@ -14,8 +14,20 @@ from internal_inpaint.files import write_atomically
 
 FORMAT = 1
 QUALITIES = ("draft", "standard", "final", "paper")
+NETWORKS = ("base", "stacked", "coarse-to-fine")
+TASKS = ("inpaint", "propagate-matte")
 # What may change between two runs in the same folder without the learned weights losing their meaning.
-MAY_CHANGE = {"output", "steps", "time", "device", "fill_layer"}
+MAY_CHANGE = {
+    "output",
+    "steps",
+    "time",
+    "matte_steps",
+    "matte_time",
+    "device",
+    "fill_layer",
+    "confidence_layer",
+    "vgg19",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,13 @@ class Job:
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         fill_layer: write the fill alone as an extra layer, ``inpaint``.
+        confidence_layer: write how far the shot shows what is filled as an extra layer, ``confidence``.
+        network: ``base``, ``stacked`` or ``coarse-to-fine``; ``None`` is the preset's.
+        vgg19: file of VGG-19 weights for the anti-ambiguity term; ``None``: an encoder of our own.
+        matte_frame: frames that have a matte, such as ``1012,1040``; the others' are propagated from them.
+            ``None``: all have, or those that the matte sequence has.
+        matte_steps, matte_time: budget of the matte's propagation in steps and seconds; ``None``: the preset's.
+        task: ``inpaint``, or ``propagate-matte``, which writes mattes instead of clean frames.
     """
 
     plate: str
@@ -51,6 +70,13 @@ class Job:
     seed: int = 0
     device: str = "auto"
     fill_layer: bool = False
+    confidence_layer: bool = False
+    network: str | None = None
+    vgg19: str | None = None
+    matte_frame: str | None = None
+    matte_steps: int | None = None
+    matte_time: float | None = None
+    task: str = "inpaint"
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -63,10 +89,20 @@ class Job:
                 raise BadInput(f"{_option(name)} is far too large a number")
         if self.quality not in QUALITIES:
             raise BadInput(f"--quality {self.quality} is not known: use {', '.join(QUALITIES)}")
-        if self.steps is not None and not 1 <= self.steps <= 10**9:
-            raise BadInput(f"--steps {self.steps} is out of range: train 1 step to a thousand million")
-        if self.time is not None and not 0 < self.time < 1e9:
-            raise BadInput(f"--time {self.time:g} s is no training time: give for example 10m")
+        if self.network is not None and self.network not in NETWORKS:
+            raise BadInput(f"--network {self.network} is not known: use {', '.join(NETWORKS)}")
+        if self.task not in TASKS:
+            raise BadInput(f"task {self.task} is not known: use {', '.join(TASKS)}")
+        for option, steps in (("--steps", self.steps), ("--matte-steps", self.matte_steps)):
+            if steps is not None and not 1 <= steps <= 10**9:
+                raise BadInput(f"{option} {steps} is out of range: train 1 step to a thousand million")
+        for option, seconds in (("--time", self.time), ("--matte-time", self.matte_time)):
+            if seconds is not None and not 0 < seconds < 1e9:
+                raise BadInput(f"{option} {seconds:g} s is no training time: give for example 10m")
+        if self.task == "propagate-matte" and self.matte is None:
+            raise BadInput("--matte is missing: give the matte of one frame or of a few")
+        if self.matte_frame is not None and self.matte is None:
+            raise BadInput("--matte-frame needs --matte: give the matte of those frames")
         for name in ("grow", "feather"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= 1000:
                 raise BadInput(f"--{name} {value:g} is out of range: give 0 to 1000 pixels")
@@ -80,11 +116,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "output": _STRING,
     "quality": _STRING,
     "device": _STRING,
+    "task": _STRING,
     **dict.fromkeys(("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))),
-    **dict.fromkeys(("grow", "feather", "time"), (*_NUMBER, type(None))),
-    "steps": (int, type(None)),
+    **dict.fromkeys(("network", "vgg19", "matte_frame"), (str, type(None))),
+    **dict.fromkeys(("grow", "feather", "time", "matte_time"), (*_NUMBER, type(None))),
+    **dict.fromkeys(("steps", "matte_steps"), (int, type(None))),
     "seed": (int,),
-    "fill_layer": (bool,),
+    **dict.fromkeys(("fill_layer", "confidence_layer"), (bool,)),
 }
 
 
@@ -112,13 +150,13 @@ def _spoken(kinds: tuple[type, ...]) -> str:
     return " or ".join(words[kind] for kind in kinds)
 
 
-def parse_time(text: str) -> float:
+def parse_time(text: str, option: str = "--time") -> float:
     """``90``, ``90s``, ``10m``, ``1h30m`` to seconds. Raises ``BadInput`` on anything else."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
     if not text or match is None:
-        raise BadInput(f"--time {text} is not a time: give for example 90s, 10m or 1h30m")
+        raise BadInput(f"{option} {text} is not a time: give for example 90s, 10m or 1h30m")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
@@ -159,7 +197,7 @@ def read_job(path: Path) -> Job:
 
 def with_absolute_paths(job: Job, folder: Path) -> Job:
     """The same job, its relative paths taken from ``folder``."""
-    paths = {name: getattr(job, name) for name in ("plate", "matte", "output")}
+    paths = {name: getattr(job, name) for name in ("plate", "matte", "output", "vgg19")}
     absolute = {n: os.path.abspath(os.path.join(folder, os.path.expanduser(p))) for n, p in paths.items() if p}
     return replace(job, **absolute)
 
