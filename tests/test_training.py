@@ -106,7 +106,7 @@ def test_the_network_is_never_shown_what_it_has_to_fill():
     gather = sampler.gather
     sampler.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
     t._step(sampler)
-    (masked, mask), batch = seen[0], batches[0]
+    (masked, mask, _), batch = seen[0], batches[0]
     assert torch.equal(mask, batch.hidden)
     assert mask.sum() > 0
     assert not (masked * mask).any()
@@ -148,7 +148,7 @@ def test_validation_psnr_is_that_of_the_error_inside_the_held_out_holes():
     gather = t._judge.gather
     t._judge.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
 
-    def network(masked, mask):
+    def network(masked, mask, prior):
         # Off by 0.2, a tenth of the range, inside the hole, and wildly elsewhere.
         inside = batches[-1].synthetic * batches[-1].known
         return [batches[-1].target + 0.2 * inside + 50 * (1 - inside)]

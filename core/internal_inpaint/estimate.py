@@ -8,9 +8,10 @@ import torch
 
 from internal_inpaint.job import Job
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
-from internal_inpaint.pipeline import budget_of, chosen_device, shot_settings, working_size
-from internal_inpaint.shot import open_shot, survey
-from internal_inpaint.training.config import batch_size, preset
+from internal_inpaint.learning import stages_of, whole_budget
+from internal_inpaint.pipeline import chosen_device, shot_settings
+from internal_inpaint.shot import open_shot, store_bytes, survey
+from internal_inpaint.training.config import batch_size
 
 # Rough resident memory, chosen to lie above what benchmarks/memory.py shows: the libraries and network,
 # what training keeps for each pixel of a batch at the paper's full width, and what holds a frame of the
@@ -30,33 +31,33 @@ def check(job: Job) -> dict:
         BadInput: whatever would also stop a run.
     """
     device = chosen_device(job.device)
-    config = preset(job.quality)
     shot = open_shot(shot_settings(job))
     began = time.perf_counter()
     found = survey(shot).to_dict()
     reading = time.perf_counter() - began
     canvas = shot.canvas.height * shot.canvas.width
-    size = working_size((shot.canvas.height, shot.canvas.width), config, device)
-    budget = budget_of(job, config, device)
-    crop = min(size[0] * size[1], config.crop_pixels)
+    stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device)
+    budget = whole_budget(job, stages, device)
+    config = stages[0].config
+    crop = min(stages[0].size[0] * stages[0].size[1], config.crop_pixels)
     batch = batch_size(config, (1, crop), device.type == "cuda")  # of the largest crops there could be
-    store = len(shot.pictures) * size[0] * size[1] * 7
     holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
     forward = _seconds_a_pixel(config.network, device)
+    filled = sum(stage.size[0] * stage.size[1] for stage in stages)
     # A step is a forward pass and a backward pass of twice its work.
     training = budget.seconds or 3 * forward * batch * crop * (budget.steps or 0)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
-        "working_size": [size[1], size[0]],
+        "working_sizes": [[stage.size[1], stage.size[0]] for stage in stages],
         "training_steps": budget.steps,
         "training_s": round(training),
         "reading_s": round(reading, 1),
-        "rendering_s": round(2 * reading + holes * forward * size[0] * size[1], 1),
+        "rendering_s": round(2 * reading + holes * forward * filled, 1),
         "memory_bytes": int(
             BASE_BYTES + batch * crop * config.network.width * BATCH_BYTES_A_PIXEL + canvas * PLATE_BYTES_A_PIXEL
         ),
-        "disk_bytes": store,
+        "disk_bytes": store_bytes(len(shot.pictures), [stage.size for stage in stages]),
     }
     return found
 
@@ -99,7 +100,7 @@ def readable(found: dict) -> str:
         f"{found['matte_coverage_mean']:.2%} of a frame, at most {found['matte_coverage_max']:.2%} "
         f"(frame {found['matte_coverage_max_frame']})",
         f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
-        f"learned at     {estimate['working_size'][0]}x{estimate['working_size'][1]} on {estimate['device']}",
+        f"learned at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
         f"estimate       {_training(estimate)} training, {estimate['reading_s']:.0f} s reading, "
         f"{estimate['rendering_s']:.0f} s rendering; {estimate['memory_bytes'] / 2**30:.1f} GiB of memory, "
         f"{estimate['disk_bytes'] / 2**30:.2f} GiB of disk for --quality {estimate['quality']}",

@@ -21,6 +21,7 @@ from internal_inpaint.files import write_atomically
 FIELDS = (
     "state",
     "stage",
+    "resolution",
     "step",
     "steps",
     "loss",

@@ -233,7 +233,7 @@ def refuse_other(job: Job, folder: Path) -> None:
         BadInput: the folder holds the weights of a different job.
     """
     path = folder / "job.json"
-    if not path.exists() or not any(folder.glob("checkpoints/step-*")):
+    if not path.exists() or not any(folder.glob("checkpoints/*/step-*")):
         return
     try:
         before = read_job(path)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,22 +14,19 @@ import torch
 
 from internal_inpaint import job as jobs
 from internal_inpaint.control import BROKEN_OFF, StopRequest, only_run
-from internal_inpaint.errors import BadInput, InpaintError, OutOfResources, Stopped, TrainingDiverged
+from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import Events
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
+from internal_inpaint.learning import STOPPED, learn, learned, render_stages, renewed, require_checkpoint, stages_of
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.preview import Preview
+from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.shot import FrameStore, FrameWriter, Patch, Shot, ShotSettings, build_store, open_shot
+from internal_inpaint.shot import FrameWriter, Patch, Shot, ShotSettings, build_stores, open_shot
 from internal_inpaint.training import checkpoint
-from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.config import TrainingConfig, preset
 from internal_inpaint.training.device import choose_device, gains_by_bf16
-from internal_inpaint.training.loop import Diverged, Hooks, Progress, Trainer, best_network
-
-STOPPED = "stopped on request; run the same command again to go on"
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,11 @@ def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter]:
     """Everything that can be refused without reading a pixel."""
     device = chosen_device(job.device)
     shot = open_shot(shot_settings(job))
-    return device, shot, FrameWriter(shot, job.output, fill_layer=job.fill_layer)
+    return device, shot, _writer(shot, job)
+
+
+def _writer(shot: Shot, job: Job) -> FrameWriter:
+    return FrameWriter(shot, job.output, fill_layer=job.fill_layer)
 
 
 def _run(
@@ -121,7 +120,6 @@ def _run(
 ) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
-    config = preset(job.quality)
     device, shot, writer = _open(job)
     # Only now that the job can be done does it take the folder over.
     if restart:
@@ -134,40 +132,40 @@ def _run(
 
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    earlier = next(iter(checkpoint.newest_first(checkpoints)), None)
-    if earlier is None and not train:
-        raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
-    # What was begun on one kind of device can go on on another: the size is the checkpoint's.
-    canvas = (shot.canvas.height, shot.canvas.width)
-    size = checkpoint.read_about(earlier).size if earlier else working_size(canvas, config, device)
+    if not train:
+        require_checkpoint(checkpoints, folder)
+    stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device, checkpoints)
     events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
-    store = build_store(
+    stores = build_stores(
         shot,
         folder / "store",
-        size,
+        [stage.size for stage in stages],
         progress=lambda done, of: events.tell(progress=done / max(1, of)),
         should_stop=stop,
     )
     _check(stop)
 
-    preview = Preview(shot, store, folder / "preview" / "contact_sheet.png", gains_by_bf16(device))
+    holes = [index for index, plane in enumerate(stores[0].state) if (plane & 1).any()]
+    space = stores[0].working_space
+    preview = Preview(shot, space, holes, folder / "preview" / "contact_sheet.png")
     if train:
-        _train(job, config, store, earlier, checkpoints, device, events, stop, preview)
-    newest = checkpoint.newest_first(checkpoints)[0]
-    network = checkpoint.load_best(newest, store.fingerprint, device)
-    _renewed(preview.renew, network, events)
+        learn(job, stages, stores, checkpoints, device, events, stop, preview)
+    found = learned(stages, checkpoints)
+    ready = render_stages([stage.stage for stage in found], stores, checkpoints, device)
+    cascade = Cascade(ready, gains_by_bf16(device))
+    renewed(preview.renew, cascade, events)
     if render:
-        renderer = Renderer(network, store.working_space.to_linear, bf16=gains_by_bf16(device))
         # Weights, files and settings, place: whatever changes a frame is in the key.
-        key = f"{checkpoint.digest(newest)} {store.source} {job.output} {job.fill_layer}"
-        _render(shot, store, writer, renderer, Ledger(folder / "rendered.json", writer, key), events, stop)
+        weights = " ".join(checkpoint.digest(stage.checkpoint) for stage in found)
+        key = f"{weights} {stores[0].source} {job.output} {job.fill_layer}"
+        renderer = Renderer(cascade, space.to_linear)
+        _render(shot, writer, renderer, Ledger(folder / "rendered.json", writer, key), events, stop)
 
-    counters = checkpoint.read_about(newest).counters
     result = Result(
         frames=len(shot.frames) if render else 0,
-        steps=counters.step,
-        psnr=counters.best_psnr,
-        training_s=round(counters.seconds, 1),
+        steps=sum(stage.counters.step for stage in found),
+        psnr=found[-1].counters.best_psnr,
+        training_s=round(sum(stage.counters.seconds for stage in found), 1),
         total_s=round(time.monotonic() - started, 1),
         warnings=warned,
         output=job.output if render else "",
@@ -181,97 +179,12 @@ def _run(
 def shot_settings(job: Job) -> ShotSettings:
     """The part of a job that says what the shot is."""
     names = ("plate", "matte", "frames", "matte_channel", "grow", "feather", "colorspace", "view", "layer")
+    names += ("matte_frame",)
     return ShotSettings(**{name: getattr(job, name) for name in names})
-
-
-def working_size(canvas: tuple[int, int], config: TrainingConfig, device: torch.device) -> tuple[int, int]:
-    """Height and width at which a plate is learned: its own, or reduced to the preset's pixels."""
-    most = config.working_pixels[0 if device.type == "cuda" else 1]
-    scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
-    return tuple(max(1, math.floor(side * scale)) for side in canvas)
-
-
-def budget_of(job: Job, config: TrainingConfig, device: torch.device) -> Budget:
-    """The job's budget, else the preset's for this kind of device."""
-    if job.steps is None and job.time is None:
-        if device.type == "cpu" and config.cpu_seconds is not None:
-            return Budget(seconds=config.cpu_seconds)
-        return Budget(steps=config.steps)
-    return Budget(job.steps, job.time)
-
-
-def _train(
-    job: Job,
-    config: TrainingConfig,
-    store: FrameStore,
-    earlier: Path | None,
-    checkpoints: Path,
-    device: torch.device,
-    events: Events,
-    stop: StopRequest,
-    preview: Preview,
-) -> None:
-    events.tell(stage="train", progress=0.0, frames_done=None, frames=None)
-    frames, state = _on_device(store, device, events)
-    trainer = Trainer(config, frames, state, device, job.seed, bf16=gains_by_bf16(device))
-    if earlier:
-        checkpoint.resume(trainer, earlier, store.fingerprint)
-        events.tell(message=f"going on from step {trainer.counters.step}")
-
-    def report(progress: Progress) -> None:
-        events.tell(
-            step=progress.step,
-            steps=progress.steps,
-            loss=progress.loss,
-            psnr=progress.psnr,
-            eta_s=progress.eta_s,
-            progress=progress.progress,
-        )
-
-    hooks = Hooks(
-        report=report,
-        warn=lambda message: events.tell(warning=message),
-        checkpoint=lambda trainer: checkpoint.save(trainer, checkpoints, store.fingerprint),
-        validated=lambda trainer: _renewed(preview.renew_if_cheap, lambda: best_network(trainer), events),
-        should_stop=stop,
-    )
-    try:
-        trainer.run(budget_of(job, config, device), hooks)
-    except Diverged:
-        raise TrainingDiverged(
-            "the training diverged again and again, even with smaller steps: "
-            "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
-        ) from None
-    _check(stop)
-    counters = trainer.counters
-    events.tell(step=counters.step, psnr=counters.best_psnr, eta_s=None, progress=1.0)
-
-
-def _renewed(renew: Callable, network: object, events: Events) -> None:
-    """Renew the preview; a picture that cannot be made must not cost the training."""
-    try:
-        renew(network)
-    except (InpaintError, OSError, RuntimeError, MemoryError) as error:
-        events.tell(warning=f"the preview could not be made ({' '.join(str(error).split())})")
-
-
-def _on_device(store: FrameStore, device: torch.device, events: Events) -> tuple[torch.Tensor, torch.Tensor]:
-    """The store's planes as tensors: on the CUDA device where they fit beside the training, else mapped."""
-    with warnings.catch_warnings():
-        # Tensors over the store's read-only mapping: nothing here writes to them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        frames, state = (torch.from_numpy(plane) for plane in (store.frames, store.state))
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if frames.nbytes + state.nbytes < free // 3:
-            return frames.to(device), state.to(device)
-        events.tell(warning="the shot does not fit into GPU memory: batches come from the disk, which is slower")
-    return frames, state
 
 
 def _render(
     shot: Shot,
-    store: FrameStore,
     writer: FrameWriter,
     renderer: Renderer,
     ledger: Ledger,
@@ -293,8 +206,7 @@ def _render(
         patches = {}
         for picture in pictures:
             loaded = shot.load(picture.index)
-            small, state = store.frames[picture.index], store.state[picture.index]
-            result, fill = renderer.render(small, state, loaded.rgb, loaded.alpha)
+            result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
             patches[picture.view] = Patch(rgb=result, alpha=loaded.alpha, fill=fill)
         ledger.add(frame, writer.write(frame, patches))
         rendered += 1
@@ -319,7 +231,6 @@ def _sweep(folder: Path) -> None:
     for left in folder.glob(".*.part"):
         if left.is_file():
             left.unlink(missing_ok=True)
-    checkpoint.remove_unfinished(folder / "checkpoints")
 
 
 def chosen_device(name: str) -> torch.device:

@@ -7,33 +7,29 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.composite import composite
-from internal_inpaint.rendering.inference import enlarge, fill_frame
+from internal_inpaint.rendering.inference import enlarge
 
 
 class Renderer:
-    """Fills frames with one network.
+    """Fills frames with a trained cascade.
 
     Args:
-        network: trained, on its device, in ``eval`` mode.
+        cascade: of the shot.
         to_linear: working space ``[H, W, 3]`` to scene-linear (``WorkingSpace.to_linear``).
-        bf16: run the network in bfloat16 under autocast.
     """
 
-    def __init__(self, network: nn.Module, to_linear: Callable[[np.ndarray], np.ndarray], bf16: bool = False) -> None:
-        self.network, self._to_linear, self._bf16 = network, to_linear, bf16
+    def __init__(self, cascade: Cascade, to_linear: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.cascade, self._to_linear = cascade, to_linear
 
-    def render(
-        self, small: np.ndarray, state: np.ndarray, plate: np.ndarray, alpha: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Fill one frame and composite it.
+    def render(self, index: int, plate: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fill one picture and composite it.
 
         Args:
-            small: ``[h, w, 3]`` the frame as the network sees it, working space and size.
-            state: ``[h, w]`` uint8, 0 = known.
-            plate: ``[H, W, 3]`` float32 scene-linear at plate size.
+            index: of the picture in the store.
+            plate: ``[H, W, 3]`` float32 scene-linear at plate size, or reduced.
             alpha: ``[H, W]`` float32, the grown and feathered matte.
 
         Returns:
@@ -41,15 +37,7 @@ class Renderer:
         """
         if not alpha.any():
             return plate, np.zeros_like(plate)
-        wanted = _wanted(alpha, state.shape)
-        device = next(self.network.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            fill = fill_frame(
-                self.network,
-                torch.from_numpy(small.astype(np.float32)),
-                torch.from_numpy(np.asarray(state) != 0),
-                wanted,
-            )
+        fill = self.cascade.fill(index, _wanted(alpha, self.cascade.size))
         # The matte's own box is all that changes; a 4K frame is mostly outside it.
         box = _box(alpha)
         result, fill_linear = plate.copy(), np.zeros_like(plate)
@@ -67,5 +55,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 def _wanted(alpha: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     """Working pixels ``[h, w]`` bool under any pixel of the matte, and those that enlarging reads beside them."""
     touched = torch.from_numpy(alpha > 0)[None, None].float()
+    if tuple(size) == alpha.shape:
+        return touched[0, 0] > 0
     small = F.adaptive_max_pool2d(touched, size)
     return F.max_pool2d(small, 5, stride=1, padding=2)[0, 0] > 0

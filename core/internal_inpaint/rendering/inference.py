@@ -42,17 +42,19 @@ def fill_frame(
     most_pixels: int = WHOLE_FRAME_PIXELS,
     overlap: int = 64,
     reach: int | None = None,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """The network's picture of a frame, computed where it is wanted.
 
     Args:
-        network: ``(masked, mask) -> [..., output]``.
+        network: ``(masked, mask, prior) -> [..., output]``.
         frame: ``[H, W, 3]`` working space.
         unknown: ``[H, W]`` bool, True where the network may not look.
         wanted: ``[H, W]`` bool, where the fill is needed.
         most_pixels: area of the largest piece computed at once; a larger neighbourhood is tiled.
         overlap: width in pixels over which neighbouring tiles are blended.
         reach: context round the wanted pixels; by default what the network can see.
+        prior: ``[H, W, 3]`` the coarser stage's filled picture, where the network wants one.
 
     Returns:
         ``[H, W, 3]`` float32 in [-1, 1], zero away from the wanted pixels.
@@ -68,7 +70,7 @@ def fill_frame(
     most_pixels = min(most_pixels, (region.bottom - region.top) * (region.right - region.left))
     while True:
         try:
-            return _fill_region(network, frame, unknown, wanted, _tiles(region, most_pixels, overlap))
+            return _fill_region(network, frame, unknown, wanted, _tiles(region, most_pixels, overlap), prior)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or most_pixels <= SMALLEST_TILE_PIXELS:
                 raise
@@ -76,7 +78,12 @@ def fill_frame(
 
 
 def _fill_region(
-    network: nn.Module, frame: Tensor, unknown: Tensor, wanted: Tensor, tiles: list[tuple[Tile, Tensor]]
+    network: nn.Module,
+    frame: Tensor,
+    unknown: Tensor,
+    wanted: Tensor,
+    tiles: list[tuple[Tile, Tensor]],
+    prior: Tensor | None,
 ) -> Tensor:
     height, width = wanted.shape
     result, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
@@ -86,9 +93,12 @@ def _fill_region(
         if not wanted[rows_, columns_].any():
             continue
         mask = unknown[rows_, columns_][None, None].to(device, torch.float32)
-        pixels = frame[rows_, columns_].permute(2, 0, 1)[None].to(device, torch.float32)
-        output = network(pixels * (1 - mask), mask)[-1]
-        result[rows_, columns_] += output[0].permute(1, 2, 0).float().cpu() * ramp
+        pixels, below = (
+            None if picture is None else picture[rows_, columns_].permute(2, 0, 1)[None].to(device, torch.float32)
+            for picture in (frame, prior)
+        )
+        output = network(pixels * (1 - mask), mask, below)[-1]
+        result[rows_, columns_] += output[0].permute(1, 2, 0).float().clamp(-1, 1).cpu() * ramp
         weight[rows_, columns_] += ramp
     return result / weight.clamp(min=1e-12)
 

@@ -10,7 +10,16 @@ from internal_inpaint.shot.sequence import (
     parse_frame_range,
 )
 from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, open_shot
-from internal_inpaint.shot.store import HOLE, KNOWN, VOID, FrameStore, build_store, open_store
+from internal_inpaint.shot.store import (
+    HOLE,
+    KNOWN,
+    VOID,
+    FrameStore,
+    build_store,
+    build_stores,
+    open_store,
+    store_bytes,
+)
 from internal_inpaint.shot.survey import ShotSurvey, survey
 from internal_inpaint.shot.writer import FILL_LAYER, FrameWriter, Patch
 
@@ -32,11 +41,13 @@ __all__ = [
     "Window",
     "WorkingSpace",
     "build_store",
+    "build_stores",
     "compact_frames",
     "find_sequence",
     "open_shot",
     "open_store",
     "output_path",
     "parse_frame_range",
+    "store_bytes",
     "survey",
 ]

@@ -11,7 +11,13 @@ from internal_inpaint.shot.channels import NamedChannel, PictureChannels, matte_
 from internal_inpaint.shot.colour import Colour
 from internal_inpaint.shot.image import FLOAT_TYPES, ImageHeader, Window, read_channels, read_header
 from internal_inpaint.shot.matte import clean_matte, hole_and_alpha, matte_is_proxy, place_matte, resample_matte
-from internal_inpaint.shot.sequence import FrameSequence, compact_frames, find_sequence, select_frames
+from internal_inpaint.shot.sequence import (
+    FrameSequence,
+    compact_frames,
+    find_sequence,
+    parse_frame_range,
+    select_frames,
+)
 
 # Defaults as shares of the plate's height: enough for a matte drawn tightly on the object.
 _DEFAULT_GROW = 0.01
@@ -25,6 +31,7 @@ class ShotSettings:
     `matte` None takes the plate's own alpha (or its `matte_channel`). `frames` None takes every frame
     of the plate. `grow` and `feather` are pixels at plate size; None is 1 % and 0.5 % of the plate's
     height. `view` None takes all views, `layer` None the main RGB, `colorspace` None the file's own.
+    `matte_frame` names the frames that have a matte, None takes those that the matte sequence has.
     """
 
     plate: str
@@ -36,6 +43,7 @@ class ShotSettings:
     colorspace: str | None = None
     view: str | None = None
     layer: str | None = None
+    matte_frame: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Shot:
     Attributes: `settings`; `frames`, the shot's own frame numbers; `views` (('',) when there is one);
     `pictures`, all views of all frames; `canvas`, the union of all data windows, which is what gets
     filled; `display`; `pixel_aspect`; `colour`; `grow` and `feather` in whole pixels; `warnings`;
-    `plate_sequence` and `matte_sequence`.
+    `plate_sequence` and `matte_sequence`; `reference_frames`, those that have a matte.
     """
 
     def __init__(
@@ -83,7 +91,10 @@ class Shot:
         plates: dict[int, ImageHeader],
         mattes: dict[int, ImageHeader],
     ):
-        """Checks headers against each other; use `open_shot`. BadInput for whatever does not fit."""
+        """Checks headers against each other; use `open_shot`. BadInput for whatever does not fit.
+
+        `mattes` may lack frames: their matte is still to be propagated (`has_all_mattes`).
+        """
         self.settings = settings
         self.plate_sequence = plate_sequence
         self.matte_sequence = matte_sequence
@@ -91,6 +102,7 @@ class Shot:
         self.warnings: list[str] = []
         self._plates = plates
         self._mattes = mattes
+        self.reference_frames = tuple(mattes)
         self._matte_is_plate = settings.matte is None
         first = plates[self.frames[0]]
         self.views = _chosen_views(first, settings.view)
@@ -107,11 +119,17 @@ class Shot:
         self.canvas = part.data
         for picture in self.pictures:
             self._check_plate(picture)
-            self._check_matte(picture)
+            if picture.frame in mattes:
+                self._check_matte(picture)
         channel_type = part.channels[self.picture_channels(self.pictures[0]).indices[0]].type
         self.is_float = channel_type in FLOAT_TYPES
         hint = part.colour_hint if first.kind in ("dpx", "cineon") else ""
         self.colour = Colour(settings.colorspace, "float" if self.is_float else "integer", hint)
+
+    @property
+    def has_all_mattes(self) -> bool:
+        """Whether every frame has a matte of its own."""
+        return len(self.reference_frames) == len(self.frames)
 
     def plate_header(self, frame: int) -> ImageHeader:
         """The header of one plate frame."""
@@ -130,8 +148,11 @@ class Shot:
         header = self._plates[picture.frame]
         return header.parts[self.picture_channels(picture).part].data
 
-    def load(self, index: int) -> PictureData:
-        """Reads one picture and its matte; BadInput names a file that is damaged."""
+    def load(self, index: int, with_matte: bool = True) -> PictureData:
+        """Reads one picture and its matte (none where the frame has none); BadInput names a damaged file.
+
+        Without its matte, only NaN and Inf pixels are a hole.
+        """
         picture = self.pictures[index]
         channels = self.picture_channels(picture)
         stored = read_channels(self._plates[picture.frame], channels.part, channels.indices)
@@ -145,7 +166,10 @@ class Shot:
         void[inside] = False
         broken = np.zeros(shape, bool)
         broken[inside] = ~finite
-        hole, alpha = hole_and_alpha(self.load_matte(index), self.grow, self.feather)
+        matte = np.zeros(shape, np.float32)
+        if with_matte and picture.frame in self._mattes:
+            matte = self.load_matte(index)
+        hole, alpha = hole_and_alpha(matte, self.grow, self.feather)
         alpha[void] = 0.0
         alpha[broken & (alpha > 0.0)] = 1.0
         return PictureData(rgb, alpha, (hole | broken) & ~void, void, broken)
@@ -203,23 +227,50 @@ def open_shot(settings: ShotSettings) -> Shot:
     if settings.matte is None:
         return Shot(settings, plate, plate, plates, plates)
     matte = find_sequence(settings.matte, "matte")
-    # Of two single files the matte is the plate's, whatever number one of them happens to have.
-    static = not matte.numbered or (not plate.numbered and len(matte.frames) == 1)
-    missing = () if static else sorted(set(frames) - set(matte.frames))
-    if missing:
-        raise BadInput(
-            f"matte {matte.pattern} has no frames {compact_frames(missing)}; "
-            f"add them, or choose frames that have a matte with --frames"
-        )
-    if static:
+    if settings.matte_frame is not None:
+        chosen = _named_frames(settings.matte_frame, frames, plate, matte)
+    elif not matte.numbered or (not plate.numbered and len(matte.frames) == 1):
+        # Of two single files the matte is the plate's, whatever number one of them happens to have.
         header = read_header(matte.path(matte.frames[0]), "matte")
-        mattes = dict.fromkeys(frames, header)
+        shot = Shot(settings, plate, matte, plates, dict.fromkeys(frames, header))
+        if len(frames) > 1:
+            shot.warnings.append(
+                f"matte {matte.pattern} has no frame number: it is used for every frame "
+                f"(for one frame only, name it with --matte-frame)"
+            )
+        return shot
     else:
-        mattes = {frame: read_header(matte.path(frame), "matte") for frame in frames}
-    shot = Shot(settings, plate, matte, plates, mattes)
-    if static and len(frames) > 1:
-        shot.warnings.append(f"matte {matte.pattern} has no frame number: it is used for every frame")
-    return shot
+        chosen = tuple(frame for frame in frames if frame in set(matte.frames))
+        if not chosen:
+            raise BadInput(
+                f"matte {matte.pattern} has no frames {compact_frames(frames)}; "
+                f"add one, or choose frames that have a matte with --frames"
+            )
+    return Shot(settings, plate, matte, plates, {frame: read_header(matte.path(frame), "matte") for frame in chosen})
+
+
+def _named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matte: FrameSequence) -> tuple[int, ...]:
+    """The frames of --matte-frame, all in the shot and with a matte file; BadInput otherwise."""
+    try:
+        chosen = parse_frame_range(text)
+    except BadInput as error:
+        raise BadInput(f"--matte-frame: {error}") from None
+    if absent := set(chosen) - set(frames):
+        raise BadInput(
+            f"--matte-frame {compact_frames(absent)} is not among the frames of the shot, "
+            f"{compact_frames(frames)} of plate {plate.pattern}"
+        )
+    if not matte.numbered and len(chosen) > 1:
+        raise BadInput(
+            f"--matte-frame {text} names {len(chosen)} frames, but matte {matte.pattern} is one file without a "
+            f"frame number; give a pattern such as roto.####.exr"
+        )
+    if matte.numbered and (missing := set(chosen) - set(matte.frames)):
+        raise BadInput(
+            f"matte {matte.pattern} has no frames {compact_frames(missing)} of --matte-frame {text}; "
+            f"it has {compact_frames(matte.frames)}"
+        )
+    return chosen
 
 
 def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:

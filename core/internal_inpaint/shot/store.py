@@ -1,8 +1,9 @@
 """The frame store: a whole shot at working size in memory-mapped files.
 
 A store is a folder of `frames.npy` (float16 [N, h, w, 3], working space), `state.npy` (uint8
-[N, h, w]) and `store.json`. Its memory does not grow with the length of the shot: one picture is
-read at a time, and whoever uses it maps the files.
+[N, h, w]) and `store.json`; a shot that is learned at several sizes has one of each, made in one pass.
+Its memory does not grow with the length of the shot: one picture is read at a time, and whoever uses
+it maps the files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
 KNOWN, HOLE, VOID = 0, 1, 2
 
-_FORMAT = 1
+_FORMAT = 2
 _FRAMES, _STATE, _DESCRIPTION = "frames.npy", "state.npy", "store.json"
 # Left free on the disk besides the store itself, for checkpoints and previews.
 _SPARE_BYTES = 64 * 2**20
@@ -52,29 +53,34 @@ class FrameStore:
     source: str
 
 
-def build_store(
+def build_store(shot: Shot, folder: Path, size: tuple[int, int], *arguments, **options) -> FrameStore:
+    """`build_stores` for one size."""
+    return build_stores(shot, folder, [size], *arguments, **options)[0]
+
+
+def build_stores(
     shot: Shot,
     folder: Path,
-    size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> FrameStore:
-    """Reads the whole shot into `folder` at `size` (h, w), or reuses the complete store that is there.
+    with_mattes: bool = True,
+) -> tuple[FrameStore, ...]:
+    """Reads the whole shot into `folder` at each of `sizes` (h, w), or reuses the complete stores there.
 
-    A store is reused when it was made from the same files (names, sizes, times) with the same settings.
-    Raises OutOfResources before it starts when the disk is too small, BadInput for damaged files, an
-    empty matte or no known pixels, and Stopped (leaving no store) when `should_stop` says so.
+    Stores are reused when they were made from the same files (names, sizes, times) with the same settings.
+    Without mattes only NaN and Inf pixels are a hole. Raises OutOfResources before it starts when the disk
+    is too small, BadInput for damaged files, an empty matte or no known pixels, and Stopped (leaving no
+    store) when `should_stop` says so.
     """
-    source = _source_key(shot, size)
-    if (existing := _reusable(folder, source)) is not None:
+    source = _source_key(shot, sizes, with_mattes)
+    if (existing := _reusable(folder, sizes, source)) is not None:
         return existing
     unfinished = folder.with_name(f".{folder.name}.part")
     _remove(unfinished)
-    _make_room(unfinished, len(shot.pictures), size)
+    _make_room(unfinished, len(shot.pictures), sizes)
     try:
-        description = _fill(shot, unfinished, size, progress, should_stop)
-        description["source"] = source
-        (unfinished / _DESCRIPTION).write_text(json.dumps(description, indent=1))
+        _fill(shot, unfinished, sizes, source, progress, should_stop, with_mattes)
         _remove(folder)
         os.replace(unfinished, folder)
     except OSError as error:
@@ -83,7 +89,7 @@ def build_store(
     except BaseException:
         _remove(unfinished)
         raise
-    return open_store(folder)
+    return tuple(open_store(_place(folder, size)) for size in sizes)
 
 
 def open_store(folder: Path) -> FrameStore:
@@ -104,47 +110,71 @@ def open_store(folder: Path) -> FrameStore:
         raise BadInput(f"frame store {folder} cannot be used ({error}); delete it and run again") from error
 
 
-def _fill(shot: Shot, folder: Path, size, progress, should_stop) -> dict:
-    """One pass over the shot, then one over the store to scale it to the range that was found.
+def _place(folder: Path, size: tuple[int, int]) -> Path:
+    return folder / f"{size[1]}x{size[0]}"
+
+
+def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, with_mattes: bool) -> None:
+    """One pass over the shot, then one over each store to scale it to the range that was found.
 
     The first pass already scales to the first picture's range: half floats are finest near 0.
     """
     count = len(shot.pictures)
-    frames = np.lib.format.open_memmap(folder / _FRAMES, "w+", np.float16, (count, *size, 3))
-    state = np.lib.format.open_memmap(folder / _STATE, "w+", np.uint8, (count, *size))
-    shrink = _Shrink((shot.canvas.height, shot.canvas.width), size)
-    low, high, any_hole = np.inf, -np.inf, False
+    writing = [_Writing(_place(folder, size), count, (shot.canvas.height, shot.canvas.width), size) for size in sizes]
+    low, high, any_hole = np.inf, -np.inf, not with_mattes
     first_space = WorkingSpace.for_range(0.0, 1.0)
     for picture in shot.pictures:
         if should_stop and should_stop():
             raise Stopped("stopped while reading the plate; run again to start over with it")
-        data = shot.load(picture.index)
+        data = shot.load(picture.index, with_mattes)
         known = ~(data.hole | data.void)
         if known.any():
             values = data.rgb[known]
             first = np.isinf(low)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             first_space = WorkingSpace.for_range(low, high) if first else first_space
-        values, state[picture.index] = shrink(data)
-        any_hole = any_hole or bool((state[picture.index] == HOLE).any())
-        frames[picture.index] = first_space.from_curve(values)
+        for store in writing:
+            any_hole = store.put(picture.index, data, first_space) or any_hole
         if progress:
             progress(picture.index + 1, count)
     require_fillable(any_hole, bool(np.isfinite(low)), shot)
     space = WorkingSpace.for_range(low, high)
-    for index in range(count):
-        working = space.from_curve(first_space.to_curve(frames[index]))
-        frames[index] = np.where(state[index][..., None] == KNOWN, working, np.float32(0.0))
-    frames.flush()
-    state.flush()
-    return {
-        "format": _FORMAT,
-        "size": list(size),
-        "pictures": count,
-        "working_space": asdict(space),
-        "range": [low, high],
-        "fingerprint": _fingerprint(frames, state, space),
-    }
+    for store in writing:
+        store.finish(first_space, space, source)
+
+
+class _Writing:
+    """One store under way."""
+
+    def __init__(self, folder: Path, count: int, canvas: tuple[int, int], size: tuple[int, int]):
+        folder.mkdir(parents=True)
+        self._folder, self._shrink = folder, _Shrink(canvas, size)
+        self._frames = np.lib.format.open_memmap(folder / _FRAMES, "w+", np.float16, (count, *size, 3))
+        self._state = np.lib.format.open_memmap(folder / _STATE, "w+", np.uint8, (count, *size))
+
+    def put(self, index: int, data: PictureData, space: WorkingSpace) -> bool:
+        """Takes one picture; whether it has a hole at this size."""
+        values, self._state[index] = self._shrink(data)
+        self._frames[index] = space.from_curve(values)
+        return bool((self._state[index] == HOLE).any())
+
+    def finish(self, first_space: WorkingSpace, space: WorkingSpace, source: str) -> None:
+        """From the first picture's range to the shot's, and the description that makes the store complete."""
+        frames, state = self._frames, self._state
+        for index in range(len(frames)):
+            working = space.from_curve(first_space.to_curve(frames[index]))
+            frames[index] = np.where(state[index][..., None] == KNOWN, working, np.float32(0.0))
+        frames.flush()
+        state.flush()
+        description = {
+            "format": _FORMAT,
+            "size": list(state.shape[1:]),
+            "pictures": len(frames),
+            "working_space": asdict(space),
+            "fingerprint": _fingerprint(frames, state, space),
+            "source": source,
+        }
+        (self._folder / _DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
 class _Shrink:
@@ -200,35 +230,43 @@ def _fingerprint(frames: np.ndarray, state: np.ndarray, space: WorkingSpace) -> 
     return digest.hexdigest()
 
 
-def _source_key(shot: Shot, size: tuple[int, int]) -> str:
+def _source_key(shot: Shot, sizes: Sequence[tuple[int, int]], with_mattes: bool) -> str:
     """What a store depends on, as a digest: settings in effect and files by name, size and time."""
     settings = asdict(shot.settings)
     for name in ("plate", "matte", "frames"):
         settings.pop(name)
     files = []
     for frame in shot.frames:
-        for header in (shot.plate_header(frame), shot.matte_header(frame)):
+        headers = [shot.plate_header(frame)]
+        if with_mattes and frame in shot.reference_frames:
+            headers.append(shot.matte_header(frame))
+        for header in headers:
             status = header.path.stat()
             files.append([frame, header.path.name, status.st_size, status.st_mtime_ns])
-    key = [_FORMAT, list(size), settings, shot.grow, shot.feather, shot.colour.name, shot.views, files]
+    key = [_FORMAT, list(map(list, sizes)), with_mattes, settings]
+    key += [shot.grow, shot.feather, shot.colour.name, shot.views, files]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
-def _reusable(folder: Path, source: str) -> FrameStore | None:
-    try:
-        if json.loads((folder / _DESCRIPTION).read_text())["source"] != source:
+def _reusable(folder: Path, sizes: Sequence[tuple[int, int]], source: str) -> tuple[FrameStore, ...] | None:
+    stores = []
+    for size in sizes:
+        try:
+            if json.loads((_place(folder, size) / _DESCRIPTION).read_text())["source"] != source:
+                return None
+            store = open_store(_place(folder, size))
+            # A store that no longer holds what it was made with would be learned as if it were the shot.
+            if store.fingerprint != _fingerprint(store.frames, store.state, store.working_space):
+                return None
+            stores.append(store)
+        except (OSError, ValueError, KeyError, TypeError, BadInput):
             return None
-        store = open_store(folder)
-        # A store that no longer holds what it was made with would be learned as if it were the shot.
-        intact = store.fingerprint == _fingerprint(store.frames, store.state, store.working_space)
-        return store if intact else None
-    except (OSError, ValueError, KeyError, TypeError, BadInput):
-        return None
+    return tuple(stores)
 
 
-def _make_room(folder: Path, pictures: int, size: tuple[int, int]) -> None:
-    """Makes the folder if the disk has room for the whole store."""
-    needed = pictures * size[0] * size[1] * 7 + _SPARE_BYTES
+def _make_room(folder: Path, pictures: int, sizes: Sequence[tuple[int, int]]) -> None:
+    """Makes the folder if the disk has room for all the stores."""
+    needed = store_bytes(pictures, sizes) + _SPARE_BYTES
     try:
         folder.mkdir(parents=True)
         free = shutil.disk_usage(folder).free
@@ -242,6 +280,11 @@ def _make_room(folder: Path, pictures: int, size: tuple[int, int]) -> None:
             f"the frame store in {folder.parent} needs {_gigabytes(needed)} and {_gigabytes(free)} are free; "
             f"free disk space or choose another --work folder"
         )
+
+
+def store_bytes(pictures: int, sizes: Sequence[tuple[int, int]]) -> int:
+    """Disk that stores of these sizes take."""
+    return pictures * sum(height * width * 7 for height, width in sizes)
 
 
 def _gigabytes(count: int) -> str:

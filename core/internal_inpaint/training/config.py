@@ -8,6 +8,32 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 
 
 @dataclass(frozen=True)
+class Progressive:
+    """How plates larger than a first stage are learned on (section 4.1, ``stages.plan_stages``).
+
+    Attributes:
+        above_pixels: plates with no more pixels are learned in one stage.
+        first_pixels: of the first stage; ``None``: the recipe's ``working_pixels``.
+        weight: budget of the second stage, as a multiple of the first's.
+        growth: budget of each further stage, as a multiple of the one before.
+        patch: side in pixels of the patches that finer stages are trained on, on (CUDA, CPU).
+        network: of the finer stages; they refine, and its width is the recipe's.
+        batch, lr: of all stages of a progressive training, where they differ from the recipe's.
+        first_steps: steps of the first stage, where the whole is not the recipe's ``steps``.
+    """
+
+    above_pixels: int = 0
+    first_pixels: int | None = None
+    weight: float = 0.5
+    growth: float = 1.0
+    patch: tuple[int, int] = (256, 128)
+    network: str = "base"
+    batch: int | None = None
+    lr: float | None = None
+    first_steps: int | None = None
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that decides how training goes, but the shot, the seed and the budget.
 
@@ -30,7 +56,8 @@ class TrainingConfig:
         patience: validations without improvement after which training winds up; 0 is never.
         steps: length of the training on a CUDA device or where nothing else is asked for.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
-        working_pixels: pixels of a working frame on (CUDA, CPU): larger plates are learned reduced.
+        working_pixels: pixels of a working frame on (CUDA, CPU): larger plates are learned reduced at first.
+        progressive: how they are learned on at larger sizes; ``None``: the reduced fill is enlarged.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -49,6 +76,7 @@ class TrainingConfig:
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
     working_pixels: tuple[int, int] = (960 * 540, 432 * 240)
+    progressive: Progressive | None = field(default_factory=Progressive)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -61,7 +89,10 @@ class TrainingConfig:
             raise KeyError(f"unknown training settings: {', '.join(sorted(unknown))}")
         data = dict(data, network=NetworkConfig(**data["network"]))
         pairs = {name: tuple(data[name]) for name in ("working_pixels", "batch_pixels")}
-        return TrainingConfig(**{**data, **pairs})
+        progressive = data["progressive"] and dict(data["progressive"])
+        if progressive:
+            progressive = Progressive(**{**progressive, "patch": tuple(progressive["patch"])})
+        return TrainingConfig(**{**data, **pairs, "progressive": progressive})
 
 
 _HALF_BASE = NetworkConfig("base", width=0.5)
@@ -69,7 +100,11 @@ _HALF_BASE = NetworkConfig("base", width=0.5)
 PRESETS: dict[str, TrainingConfig] = {
     # A first look while the artist waits.
     "draft": TrainingConfig(
-        network=_HALF_BASE, steps=2_000, cpu_seconds=120.0, working_pixels=(640 * 360, 320 * 180)
+        network=_HALF_BASE,
+        steps=2_000,
+        cpu_seconds=120.0,
+        working_pixels=(640 * 360, 320 * 180),
+        progressive=None,
     ),
     "standard": TrainingConfig(network=_HALF_BASE),
     "final": TrainingConfig(
@@ -95,6 +130,18 @@ PRESETS: dict[str, TrainingConfig] = {
         steps=80_000,
         cpu_seconds=None,
         working_pixels=(320 * 600, 320 * 600),
+        # A.2 and A.4, for plates beyond 1K: 30,000, 45,000 and 60,000 steps at about 1K, 2K and 4K.
+        progressive=Progressive(
+            above_pixels=1280 * 720,
+            first_pixels=960 * 540,
+            weight=1.5,
+            growth=4 / 3,
+            patch=(512, 512),
+            network="coarse-to-fine",
+            batch=2,
+            lr=1e-4,
+            first_steps=30_000,
+        ),
     ),
 }
 

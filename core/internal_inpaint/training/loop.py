@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, initialise
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.training.budget import Budget, Schedule
+from internal_inpaint.training.cascade import Level
 from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.device import autocast
 from internal_inpaint.training.muon import MuonAdam
+from internal_inpaint.training.patches import PatchSampler
 from internal_inpaint.training.sampling import Batch, HoleSampler, crop_size, hole_boxes
-from internal_inpaint.training.validation import choose_held_out, validation_psnr
+from internal_inpaint.training.validation import at_size, choose_held_out, validation_psnr
 
 VALIDATIONS = 20  # a run, evenly spread over its budget
 HELD_OUT_HOLES = 8
@@ -107,6 +109,7 @@ class Trainer:
         device: where the network runs.
         seed: fixes weights, holes and order; on the CPU the result is then reproducible bit for bit.
         bf16: run the network's arithmetic in bfloat16 under autocast.
+        coarser: the stage before this one, whose picture is the network's prior.
     """
 
     def __init__(
@@ -117,9 +120,11 @@ class Trainer:
         device: torch.device,
         seed: int = 0,
         bf16: bool = False,
+        coarser: Trainer | None = None,
     ) -> None:
         self.config, self.device, self.seed = config, device, seed
         self._frames, self._state = frames, state
+        self._prior = coarser.level() if coarser else None
         self._boxes = hole_boxes(state)
         self.size = size = tuple(state.shape[1:])
         crop = crop_size(self._boxes, size, config.crop_scale, config.crop_smallest, config.crop_pixels)
@@ -138,11 +143,25 @@ class Trainer:
         self.best: dict[str, Tensor] = copy.deepcopy(self.network.state_dict())
         seen = tuple(min(room, side + side // 2) for room, side in zip(size, crop, strict=True))
         self._judge = self._sampler(seen)
-        self.held_out = choose_held_out(self._judge, HELD_OUT_HOLES, seed)
+        if coarser:
+            self.held_out = at_size(coarser.held_out, self._judge, coarser.size)
+        else:
+            self.held_out = choose_held_out(self._judge, HELD_OUT_HOLES, seed)
         self._last_good: tuple | None = None
 
     def _sampler(self, crop: tuple[int, int], held_out: dict | None = None) -> HoleSampler:
-        return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes)
+        return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes, self._prior)
+
+    def _drawing_sampler(self) -> HoleSampler:
+        """What training batches are drawn from."""
+        kind = PatchSampler if self._prior else HoleSampler
+        crop, held_out = tuple(self.counters.crop), self.held_out.masks
+        return kind(self._frames, self._state, crop, self.device, held_out, self._boxes, self._prior)
+
+    def level(self) -> Level:
+        """This stage with its best weights, as the prior of the next finer one."""
+        sampler = self._sampler(tuple(self.counters.crop), self.held_out.masks)
+        return Level(best_network(self), sampler, self.counters.bf16)
 
     def run(self, budget: Budget, hooks: Hooks) -> bool:
         """Train until the budget is used up or validation has stopped improving.
@@ -159,7 +178,7 @@ class Trainer:
         schedule = Schedule(self.config.schedule, end=counters.schedule_end)
         if counters.history and schedule.done(budget.progress(counters.step, counters.seconds)):
             return True  # an earlier run has done it all
-        sampler = self._sampler(tuple(counters.crop), self.held_out.masks)
+        sampler = self._drawing_sampler()
         self._last_good = self._snapshot()
         started = clock() - counters.seconds
         reported = saved = clock()
@@ -169,7 +188,9 @@ class Trainer:
         while True:
             progress = budget.progress(counters.step, counters.seconds)
             finished, stopping, now = schedule.done(progress), hooks.should_stop(), clock()
-            validating = finished or progress >= (counters.validations + 1) / VALIDATIONS
+            # What refines is judged before its first step too: it begins as good as the stage before it.
+            unjudged = self.config.network.refines and not counters.history
+            validating = finished or unjudged or progress >= (counters.validations + 1) / VALIDATIONS
             saving = finished or stopping or now - saved >= hooks.checkpoint_seconds
             if loss_count and (validating or saving or now - reported >= REPORT_SECONDS):
                 # The one place where the host waits for the device: about once a second.
@@ -207,7 +228,7 @@ class Trainer:
             if loss is None:
                 # Not inside the except block, where the exception still holds on to the step's tensors.
                 self._shrink(hooks)
-                sampler = self._sampler(tuple(counters.crop), self.held_out.masks)
+                sampler = self._drawing_sampler()
                 continue
             loss_sum += loss
             loss_count += 1
@@ -244,14 +265,14 @@ class Trainer:
         """One optimiser step; returns the loss as a tensor on the device, without waiting for it."""
         batch = sampler.gather([sampler.draw(self.rng) for _ in range(self.counters.batch)])
         with autocast(self.device, self.counters.bf16):
-            outputs = self.network(batch.target * (1 - batch.hidden), batch.hidden)
+            outputs = self.network(*batch.inputs)
         loss = reconstruction_loss(outputs, batch, self.config.hole_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         return loss.detach()
 
-    def _validate(self, schedule: Schedule, progress: float, loss: float) -> bool:
+    def _validate(self, schedule: Schedule, progress: float, loss: float | None) -> bool:
         """Judge the weights, keep them if they are the best. False if they give no number at all."""
         counters = self.counters
         precision = autocast(self.device, counters.bf16)
@@ -270,6 +291,7 @@ class Trainer:
         if self.config.patience and counters.stale >= self.config.patience and schedule.can_finish_early(progress):
             schedule.finish_early(progress)
             counters.schedule_end = schedule.end
+        loss = loss if math.isfinite(loss) else None
         counters.history.append([counters.step, round(counters.seconds, 2), loss, psnr])
         self._last_good = self._snapshot()
         return True

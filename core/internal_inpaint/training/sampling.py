@@ -7,6 +7,7 @@ host draws a handful of integers a step from a seeded generator and never waits 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,12 +25,26 @@ class Batch:
         hidden: ``[B, 1, h, w]``, 1 where the network may not look: real hole, void, held out, synthetic.
         known: ``[B, 1, h, w]``, 1 where the loss may look: everything but real hole, void and held out.
         synthetic: ``[B, 1, h, w]``, 1 inside the synthetic hole.
+        prior: ``[B, 3, h, w]`` the coarser stage's picture of the same crop with the same hole, in [-1, 1];
+            ``None`` at the coarsest stage.
     """
 
     target: Tensor
     hidden: Tensor
     known: Tensor
     synthetic: Tensor
+    prior: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the network is shown: the masked pixels, the mask, the prior (equation 1)."""
+        return self.target * (1 - self.hidden), self.hidden, self.prior
+
+
+class Prior(Protocol):
+    """What a coarser stage makes of a crop (``cascade.Level``)."""
+
+    def picture(self, frame: Tensor, top: Tensor, left: Tensor, hidden: Tensor, size: tuple[int, int]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,9 @@ class HoleSampler:
         state: ``[N, H, W]`` uint8 of ``HOLE`` and ``VOID`` bits.
         crop: (height, width) of a training crop, at most the frame's.
         device: where batches are wanted.
-        held_out: masks ``[K, H, W]`` bool by frame index: pixels kept away from training for validation.
+        held_out: masks ``[H, W]`` bool by frame index: pixels kept away from training for validation.
+        boxes: ``hole_boxes(state)`` where they are known already.
+        prior: gives each batch the coarser stage's picture.
     """
 
     def __init__(
@@ -116,7 +133,9 @@ class HoleSampler:
         device: torch.device,
         held_out: dict[int, Tensor] | None = None,
         boxes: np.ndarray | None = None,
+        prior: Prior | None = None,
     ) -> None:
+        self.prior = prior
         self.frames, self.state, self.crop, self.device = frames, state, crop, device
         self.size = tuple(state.shape[1:])
         self.boxes = hole_boxes(state) if boxes is None else boxes
@@ -167,9 +186,7 @@ class HoleSampler:
         frame, source, dy, dx, top, left = (column[:, None, None] for column in numbers.unbind(1))
         rows = top + self._rows[None, :, None]
         columns = left + self._columns[None, None, :]
-        target = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
-        state = self.state[frame, rows, columns]
-        blocked = (state != 0) | self._held[self._held_slot[frame], rows, columns]
+        target, blocked = self.look(frame, rows, columns)
         from_rows, from_columns = rows - dy, columns - dx
         inside = (from_rows >= 0) & (from_rows < self.size[0])
         inside = inside & (from_columns >= 0) & (from_columns < self.size[1])
@@ -181,4 +198,17 @@ class HoleSampler:
         synthetic = (moved != 0) & inside
         planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)
         hidden, known, synthetic = planes.unsqueeze(2)
-        return Batch(target.permute(0, 3, 1, 2), hidden, known, synthetic)
+        prior = None
+        if self.prior is not None:
+            prior = self.prior.picture(numbers[:, 0], numbers[:, 4], numbers[:, 5], hidden, self.size)
+        return Batch(target, hidden, known, synthetic, prior)
+
+    def look(self, frame: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels ``[B, 3, h, w]`` on the device, and which of them nobody may see ``[B, h, w]`` bool.
+
+        Args:
+            frame: ``[B, 1, 1]``; rows: ``[B, h, 1]``; columns: ``[B, 1, w]``: indices beside the frames.
+        """
+        pixels = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
+        blocked = (self.state[frame, rows, columns] != 0) | self._held[self._held_slot[frame], rows, columns]
+        return pixels.permute(0, 3, 1, 2), blocked

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internal_inpaint.training.sampling import HoleSampler, Placement, moved_hole
@@ -66,6 +67,31 @@ def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
     return HeldOut(tuple(placements), masks)
 
 
+def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> HeldOut:
+    """The same holes at a finer stage: what one stage was judged by, the next must not have been shown.
+
+    Args:
+        sampler: of the whole shot at the finer size, holding nothing out; its crop is what is judged.
+        size: (height, width) that ``held_out`` was chosen at.
+    """
+    scale = [fine / coarse for fine, coarse in zip(sampler.size, size, strict=True)]
+    placements, masks = [], {}
+    for old in held_out.placements:
+        coarse = held_out.masks[old.frame]
+        held = F.interpolate(coarse[None, None].float(), size=sampler.size, mode="nearest")[0, 0] > 0
+        dy, dx = round(old.dy * scale[0]), round(old.dx * scale[1])
+        # Judged is the finer matte's own shape; held out is also what the coarser one covered.
+        moved = moved_hole(sampler.state[old.source], dy, dx).cpu()
+        masks[old.frame] = (held | moved) & (sampler.state[old.frame] == 0).cpu()
+        centre = [int(b[axis] + b[axis + 2]) // 2 for b in (sampler.boxes[old.source],) for axis in (0, 1)]
+        top, left = (
+            min(max(0, middle + shift - side // 2), room - side)
+            for middle, shift, side, room in zip(centre, (dy, dx), sampler.crop, sampler.size, strict=True)
+        )
+        placements.append(Placement(old.frame, old.source, dy, dx, top, left))
+    return HeldOut(tuple(placements), masks)
+
+
 @torch.no_grad()
 def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut, autocast) -> float:
     """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``nan`` without holes.
@@ -78,9 +104,9 @@ def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut,
     for placement in held_out.placements:
         batch = sampler.gather([placement])
         with autocast:
-            output = network(batch.target * (1 - batch.hidden), batch.hidden)[-1]
+            output = network(*batch.inputs)[-1]
         judged = batch.synthetic * batch.known
-        squared = ((output.float() - batch.target) / 2).square() * judged
+        squared = ((output.float().clamp(-1, 1) - batch.target) / 2).square() * judged
         total += float(squared.sum())
         count += 3 * float(judged.sum())
     if not count:

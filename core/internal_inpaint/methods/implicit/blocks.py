@@ -86,12 +86,15 @@ class Output(nn.Module):
     """``O``: a 1x1 convolution to RGB and tanh, so that the fill stays inside the shot's own range.
 
     The paper writes it as ``C(3, 1, 1, 1)``; three channels cannot be halved, so it has no gate.
+
+    Args:
+        bounded: False leaves the tanh out, for what is added to a picture.
     """
 
-    def __init__(self, channels_in: int) -> None:
+    def __init__(self, channels_in: int, bounded: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, 3, 1)
+        self.conv, self.bounded = nn.Conv2d(channels_in, 3, 1), bounded
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, channels_in, H, W]`` to ``[N, 3, H, W]`` in [-1, 1]."""
-        return torch.tanh(self.conv(x))
+        """``[N, channels_in, H, W]`` to ``[N, 3, H, W]``, in [-1, 1] where ``bounded``."""
+        return torch.tanh(self.conv(x)) if self.bounded else self.conv(x)

@@ -67,11 +67,14 @@ class NetworkConfig:
         kind: ``base``, ``stacked`` or ``coarse-to-fine``.
         width: factor on every channel count of the tables; 1.0 is the paper's.
         extra_planes: input channels beyond the masked RGB and its mask (guidance a method may add).
+        refines: the first three extra planes are a coarser stage's picture (section 4.1), and the network
+            learns what to add to it; untrained it gives that picture back.
     """
 
     kind: str = "coarse-to-fine"
     width: float = 1.0
     extra_planes: int = 0
+    refines: bool = False
 
 
 def _layers(table: list[tuple], channels_in: int, width: float) -> tuple[nn.Sequential, int]:
@@ -87,7 +90,7 @@ def _layers(table: list[tuple], channels_in: int, width: float) -> tuple[nn.Sequ
 class Stage(nn.Module):
     """One pass from masked frame to RGB: the base network, with a second encoder branch if asked for."""
 
-    def __init__(self, channels_in: int, width: float, with_branch: bool = False) -> None:
+    def __init__(self, channels_in: int, width: float, with_branch: bool = False, bounded: bool = True) -> None:
         super().__init__()
         self.encoder, features = _layers(ENCODER, channels_in, width)
         self.branch = None
@@ -95,7 +98,7 @@ class Stage(nn.Module):
             self.branch, branch_features = _layers(BRANCH, channels_in, width)
             features += branch_features
         self.decoder, features = _layers(DECODER, features, width)
-        self.output = Output(features)
+        self.output = Output(features, bounded)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, 3, H, W]``."""
@@ -117,11 +120,11 @@ class InpaintNetwork(nn.Module):
         if config.kind not in KINDS:
             raise ValueError(f"unknown network {config.kind!r}: choose one of {', '.join(KINDS)}")
         self.config = config
-        channels_in = 4 + config.extra_planes
-        self.first = Stage(channels_in, config.width)
+        channels_in, bounded = 4 + config.extra_planes, not config.refines
+        self.first = Stage(channels_in, config.width, bounded=bounded)
         self.second = None
         if config.kind != "base":
-            self.second = Stage(channels_in, config.width, with_branch=config.kind == "coarse-to-fine")
+            self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded)
 
     def forward(self, masked: Tensor, mask: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """Fill the hole.
@@ -132,17 +135,19 @@ class InpaintNetwork(nn.Module):
             extra: ``[N, extra_planes, H, W]`` where the configuration asks for it.
 
         Returns:
-            one ``[N, 3, H, W]`` tensor in [-1, 1] a stage, the result last.
+            one ``[N, 3, H, W]`` tensor a stage, the result last; in [-1, 1], but where the network refines,
+            which may overshoot a little.
         """
         height, width = masked.shape[-2:]
         planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
         planes = _pad(planes).contiguous(memory_format=torch.channels_last)
-        outputs = [self.first(planes)]
+        prior = planes[:, 4:7] if self.config.refines else 0
+        outputs = [self.first(planes) + prior]
         if self.second is not None:
             hole = planes[:, 3:4]
             # Where pixels are known the second stage sees them, in the hole it sees the first guess.
             guess = planes[:, :3] * (1 - hole) + outputs[0] * hole
-            outputs.append(self.second(torch.cat([guess, planes[:, 3:]], dim=1)))
+            outputs.append(self.second(torch.cat([guess, planes[:, 3:]], dim=1)) + prior)
         return [output[..., :height, :width] for output in outputs]
 
 
@@ -166,6 +171,9 @@ def initialise(network: InpaintNetwork, scheme: str) -> None:
         if not isinstance(module, nn.Conv2d):
             continue
         nn.init.zeros_(module.bias)
+        if module.out_channels == 3 and network.config.refines:
+            nn.init.zeros_(module.weight)
+            continue
         if scheme == "glorot" or module.out_channels == 3:
             nn.init.xavier_uniform_(module.weight)
             continue

@@ -1,0 +1,99 @@
+"""Where a finer stage looks (section 4.1 and appendix A.4): patches, grid mattes, boundary-aware sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from internal_inpaint.training.sampling import HOLE, HoleSampler, Placement
+
+# The paper's figures, for patches of 960x540: mattes with fewer object pixels than this are left out ...
+FEWEST_PIXELS, OF_PATCH = 1000, 960 * 540
+# ... and the synthetic hole's centre is five times as likely within so many pixels of the real hole's box.
+BOUNDARY_HEIGHT, BOUNDARY_WIDTH, LIKELIER = 45, 80, 5.0
+TRIES = 32
+
+
+class PatchSampler(HoleSampler):
+    """Draws patches of frames that are larger than what can be trained on as a whole.
+
+    The matte of a patch is one cell of the grid that a real matte is split into, and the patch lies
+    more often round the boundary of its frame's real hole, where what is known is of most use.
+    """
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.cells = grid_cells(self.state, self.boxes, self.crop)
+
+    def draw(self, rng: np.random.Generator) -> Placement:
+        """A random frame, a random cell of a random matte, and a place for it."""
+        frame = int(rng.integers(len(self.state)))
+        source, cell_top, cell_left, centre_y, centre_x = map(int, self.cells[rng.integers(len(self.cells))])
+        top, left = self._corner(rng, self.boxes[frame], (centre_y - cell_top, centre_x - cell_left))
+        return Placement(frame, source, top - cell_top, left - cell_left, top, left)
+
+    def _corner(self, rng: np.random.Generator, box: np.ndarray, centre: tuple[int, int]) -> tuple[int, int]:
+        """The patch's corner, anywhere in the frame, likelier where the hole's centre is near the boundary."""
+        corner = (0, 0)
+        for _ in range(TRIES):
+            corner = tuple(
+                int(rng.integers(room - crop + 1)) for room, crop in zip(self.size, self.crop, strict=True)
+            )
+            y, x = corner[0] + centre[0], corner[1] + centre[1]
+            if near_boundary(box, y, x) or rng.random() < 1 / LIKELIER:
+                break
+        return corner
+
+
+def near_boundary(box: np.ndarray, y: float, x: float) -> bool:
+    """Whether a point lies within 45 pixels in height and 80 in width of the edge of a box (A.4)."""
+    top, left, bottom, right = (int(side) for side in box)
+    if bottom <= top:
+        return True  # a frame without a hole is as good everywhere
+
+    def inside(grown: int) -> bool:
+        high, wide = grown * BOUNDARY_HEIGHT, grown * BOUNDARY_WIDTH
+        return top - high <= y < bottom + high and left - wide <= x < right + wide
+
+    return inside(1) and not inside(-1)
+
+
+def grid_cells(state: Tensor, boxes: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
+    """The grid mattes: each frame's matte split into pieces of the size of a patch.
+
+    The grid starts at the matte's own box, so that a matte which fits into a patch is one piece in its
+    middle. Pieces with fewer than 1,000 object pixels of 960x540 (in proportion for other patches) are left
+    out, unless all are.
+
+    Args:
+        state: ``[N, H, W]`` uint8; boxes: ``hole_boxes`` of it; crop: (height, width) of a patch.
+
+    Returns:
+        ``[K, 5]`` integers: frame, top, left (may be negative), centre row, centre column of its matte.
+    """
+    fewest = FEWEST_PIXELS * crop[0] * crop[1] / OF_PATCH
+    cells, counts = [], []
+    for frame in np.flatnonzero(boxes[:, 2] > 0):
+        top, left, bottom, right = (int(side) for side in boxes[frame])
+        hole = (state[frame, top:bottom, left:right] & HOLE).cpu().to(torch.bool).numpy()
+        for y in _starts(top, bottom, crop[0]):
+            for x in _starts(left, right, crop[1]):
+                piece = hole[max(0, y - top) : y + crop[0] - top, max(0, x - left) : x + crop[1] - left]
+                rows, columns = np.nonzero(piece)
+                if not len(rows):
+                    continue
+                centre = rows.mean() + max(y, top), columns.mean() + max(x, left)
+                cells.append((frame, y, x, round(centre[0]), round(centre[1])))
+                counts.append(len(rows))
+    counts = np.array(counts)
+    kept = counts >= min(fewest, counts.max())
+    return np.array(cells, dtype=np.int64)[kept]
+
+
+def _starts(start: int, end: int, side: int) -> list[int]:
+    """First pixels of the cells that cover ``start:end`` evenly."""
+    count = max(1, -(-(end - start) // side))
+    if count == 1:
+        return [(start + end - side) // 2]
+    return [start + round(i * (end - start - side) / (count - 1)) for i in range(count)]
