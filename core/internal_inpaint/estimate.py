@@ -7,8 +7,8 @@ import time
 import torch
 
 from internal_inpaint.job import Job
-from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.learning import stages_of, whole_budget
+from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.pipeline import chosen_device, shot_settings
 from internal_inpaint.shot import open_shot, store_bytes, survey
 from internal_inpaint.training.config import batch_size
