@@ -142,7 +142,9 @@ class Trainer:
         self._last_good: tuple | None = None
 
     def _sampler(self, crop: tuple[int, int], held_out: dict | None = None) -> HoleSampler:
-        return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes)
+        # What is judged is always a hole like the shot's own.
+        holes = "object" if held_out is None else self.config.holes
+        return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes, holes)
 
     def run(self, budget: Budget, hooks: Hooks) -> bool:
         """Train until the budget is used up or validation has stopped improving.
