@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,9 +24,11 @@ import torch
 
 from clips import Shot, parse_clips, parse_size, prepare
 from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import srgb_encoded
-from internal_inpaint.shot import ShotSettings, build_store, open_shot
+from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
+from internal_inpaint.shot import Shot as OpenedShot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 from internal_inpaint.training.loop import Hooks, Trainer, best_network
@@ -48,23 +50,43 @@ VARIANTS: dict[str, TrainingConfig] = {
 }
 
 
-def measure(shot: Shot, config: TrainingConfig, seconds: float) -> tuple[float, int]:
-    """PSNR in the hole after so many seconds, and the steps that fitted into them."""
+@dataclass(frozen=True)
+class Learned:
+    """A shot as the network saw it, and the training on it."""
+
+    shot: Shot
+    opened: OpenedShot
+    store: FrameStore
+    trainer: Trainer
+
+    def filled(self) -> np.ndarray:
+        """What the best weights make of the shot: display-encoded frames [N, H, W, 3], 0..1."""
+        stage = RenderStage(best_network(self.trainer), self.store.frames, self.store.state)
+        renderer = Renderer(Cascade([stage]), self.store.working_space.to_linear)
+        results = []
+        for index in range(len(self.opened.pictures)):
+            loaded = self.opened.load(index)
+            results.append(srgb_encoded(renderer.render(index, loaded.rgb, loaded.alpha)[0]))
+        return np.stack(results)
+
+
+def learn(shot: Shot, config: TrainingConfig, budget: Budget, folder: Path) -> Learned:
+    """Train on a shot with one thread and without stopping early; ``folder`` takes the frame store."""
     torch.set_num_threads(1)
     opened = open_shot(ShotSettings(shot.plate, shot.matte, f"{shot.frames[0]}-{shot.frames[-1]}", grow=0, feather=0))
-    with tempfile.TemporaryDirectory() as folder:
-        store = build_store(opened, Path(folder) / "store", (opened.canvas.height, opened.canvas.width))
-        frames, state = torch.from_numpy(np.array(store.frames)), torch.from_numpy(np.array(store.state))
+    store = build_store(opened, folder / "store", (opened.canvas.height, opened.canvas.width))
+    frames, state = torch.from_numpy(np.array(store.frames)), torch.from_numpy(np.array(store.state))
     trainer = Trainer(replace(config, patience=0), frames, state, torch.device("cpu"))
     # Processor time of the one thread: what else the machine does takes nothing from any variant.
-    trainer.run(Budget(seconds=seconds), Hooks(clock=time.process_time))
-    renderer = Renderer(best_network(trainer), store.working_space.to_linear)
-    results = []
-    for index in range(len(opened.pictures)):
-        loaded = opened.load(index)
-        result, _ = renderer.render(frames[index].numpy(), state[index].numpy(), loaded.rgb, loaded.alpha)
-        results.append(srgb_encoded(result))
-    return psnr_in_hole(np.stack(results), shot.truth(), shot.holes()), trainer.counters.step
+    trainer.run(budget, Hooks(clock=time.process_time))
+    return Learned(shot, opened, store, trainer)
+
+
+def measure(shot: Shot, config: TrainingConfig, seconds: float) -> tuple[float, int]:
+    """PSNR in the hole after so many seconds, and the steps that fitted into them."""
+    with tempfile.TemporaryDirectory() as folder:
+        learned = learn(shot, config, Budget(seconds=seconds), Path(folder))
+        return psnr_in_hole(learned.filled(), shot.truth(), shot.holes()), learned.trainer.counters.step
 
 
 def main() -> int:

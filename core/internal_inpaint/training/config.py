@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
-from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class TrainingConfig:
         crop_pixels: most pixels of a crop; larger frames or holes train on crops all the same.
         hole_weight: share of the loss that the synthetic hole gets, the rest of the known region getting
             what is left; ``None`` is equation (2): every known pixel counts the same.
+        holes: the synthetic holes: ``object`` (the shot's mattes moved at random, equation 1) or ``strokes``
+            (free-form strokes, for comparison: appendix B).
         patience: validations without improvement after which training winds up; 0 is never.
         steps: length of the training on a CUDA device or where nothing else is asked for.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
@@ -72,6 +74,7 @@ class TrainingConfig:
     crop_smallest: int = 96
     crop_pixels: int = 512 * 512
     hole_weight: float | None = 0.8
+    holes: str = "object"
     patience: int = 8
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
@@ -158,3 +161,14 @@ def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> 
 def preset(quality: str) -> TrainingConfig:
     """The settings behind a ``--quality`` name. Raises ``KeyError`` if there is no such preset."""
     return PRESETS[quality]
+
+
+def with_network(config: TrainingConfig, kind: str) -> TrainingConfig:
+    """The same recipe for another network (``--network``), as wide as the preset's.
+
+    Raises:
+        ValueError: ``kind`` is none of ``base``, ``stacked``, ``coarse-to-fine``.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown network {kind!r}: choose one of {', '.join(KINDS)}")
+    return replace(config, network=replace(config.network, kind=kind))

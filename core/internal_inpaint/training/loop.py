@@ -153,10 +153,11 @@ class Trainer:
         return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes, self._prior)
 
     def _drawing_sampler(self) -> HoleSampler:
-        """What training batches are drawn from."""
+        """What training batches are drawn from; what is judged is always a hole like the shot's own."""
         kind = PatchSampler if self._prior else HoleSampler
-        crop, held_out = tuple(self.counters.crop), self.held_out.masks
-        return kind(self._frames, self._state, crop, self.device, held_out, self._boxes, self._prior)
+        crop, masks = tuple(self.counters.crop), self.held_out.masks
+        planes = self._frames, self._state, crop, self.device
+        return kind(*planes, masks, self._boxes, self._prior, self.config.holes)
 
     def level(self) -> Level:
         """This stage with its best weights, as the prior of the next finer one."""

@@ -31,7 +31,8 @@ class PatchSampler(HoleSampler):
         frame = int(rng.integers(len(self.state)))
         source, cell_top, cell_left, centre_y, centre_x = map(int, self.cells[rng.integers(len(self.cells))])
         top, left = self._corner(rng, self.boxes[frame], (centre_y - cell_top, centre_x - cell_left))
-        return Placement(frame, source, top - cell_top, left - cell_left, top, left)
+        strokes = None if self.areas is None else int(rng.integers(2**63))
+        return Placement(frame, source, top - cell_top, left - cell_left, top, left, strokes)
 
     def _corner(self, rng: np.random.Generator, box: np.ndarray, centre: tuple[int, int]) -> tuple[int, int]:
         """The patch's corner, anywhere in the frame, likelier where the hole's centre is near the boundary."""

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from internal_inpaint.training.strokes import stroke_hole
+
 HOLE, VOID = 1, 2  # bits of the store's state plane; 0 is known
 
 
@@ -49,7 +51,11 @@ class Prior(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """A hole of frame ``source`` moved by (dy, dx) over frame ``frame``, seen through a crop at (top, left)."""
+    """A hole of frame ``source`` moved by (dy, dx) over frame ``frame``, seen through a crop at (top, left).
+
+    Where ``strokes`` is given, random strokes of about that hole's area stand in its place, anywhere in the
+    crop; the number fixes them.
+    """
 
     frame: int
     source: int
@@ -57,6 +63,7 @@ class Placement:
     dx: int
     top: int
     left: int
+    strokes: int | None = None
 
 
 def hole_boxes(state: Tensor) -> np.ndarray:
@@ -123,6 +130,7 @@ class HoleSampler:
         held_out: masks ``[H, W]`` bool by frame index: pixels kept away from training for validation.
         boxes: ``hole_boxes(state)`` where they are known already.
         prior: gives each batch the coarser stage's picture.
+        holes: ``object`` or ``strokes`` (``TrainingConfig.holes``).
     """
 
     def __init__(
@@ -134,12 +142,16 @@ class HoleSampler:
         held_out: dict[int, Tensor] | None = None,
         boxes: np.ndarray | None = None,
         prior: Prior | None = None,
+        holes: str = "object",
     ) -> None:
         self.prior = prior
         self.frames, self.state, self.crop, self.device = frames, state, crop, device
         self.size = tuple(state.shape[1:])
         self.boxes = hole_boxes(state) if boxes is None else boxes
         self.sources = np.flatnonzero(self.boxes[:, 2] > 0)
+        if holes not in ("object", "strokes"):
+            raise ValueError(f"unknown synthetic holes {holes!r}: choose object or strokes")
+        self.areas = [int((frame & HOLE).sum()) for frame in state] if holes == "strokes" else None
         self._rows = torch.arange(crop[0], device=frames.device)
         self._columns = torch.arange(crop[1], device=frames.device)
         masks = [torch.zeros(self.size, dtype=torch.bool), *(held_out or {}).values()]
@@ -156,7 +168,8 @@ class HoleSampler:
         box = self.boxes[source]
         dy, dx = (self._shift(rng, axis, box) for axis in (0, 1))
         top, left = (self._window(rng, axis, box, shift) for axis, shift in ((0, dy), (1, dx)))
-        return Placement(frame, source, dy, dx, top, left)
+        strokes = None if self.areas is None else int(rng.integers(2**63))
+        return Placement(frame, source, dy, dx, top, left, strokes)
 
     def _shift(self, rng: np.random.Generator, axis: int, box: np.ndarray) -> int:
         # Anywhere in the frame with the whole hole inside it; a hole larger than the frame slides over it.
@@ -196,6 +209,8 @@ class HoleSampler:
         )
         moved = self.state[source, from_rows, from_columns] & HOLE
         synthetic = (moved != 0) & inside
+        if self.areas is not None:
+            synthetic = self._strokes(placements)
         planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)
         hidden, known, synthetic = planes.unsqueeze(2)
         prior = None
@@ -212,3 +227,7 @@ class HoleSampler:
         pixels = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
         blocked = (self.state[frame, rows, columns] != 0) | self._held[self._held_slot[frame], rows, columns]
         return pixels.permute(0, 3, 1, 2), blocked
+
+    def _strokes(self, placements: list[Placement]) -> Tensor:
+        drawn = [stroke_hole(np.random.default_rng(p.strokes), self.crop, self.areas[p.source]) for p in placements]
+        return torch.from_numpy(np.stack(drawn)).to(self.frames.device, non_blocking=True)
