@@ -43,9 +43,11 @@ def main() -> int:
             print(f"{clip}: exit code {code}, see {folder / 'log.txt'}", file=sys.stderr)
             continue
         summary = json.loads((folder / "job" / "summary.json").read_text())
-        size = json.loads(next((folder / "job" / "store").glob("*.json")).read_text())["size"]
+        stages = sorted(
+            (path.name for path in (folder / "job" / "store").iterdir()), key=lambda name: int(name.split("x")[0])
+        )
         print(
-            f"| {clip} | {'x'.join(map(str, SIZES.get(clip, SIZE)))} | {summary['frames']} | {size[1]}x{size[0]} | "
+            f"| {clip} | {'x'.join(map(str, SIZES.get(clip, SIZE)))} | {summary['frames']} | {', '.join(stages)} | "
             f"{summary['steps']} | {summary['psnr']:.2f} | {summary['training_s']:.0f} | {summary['total_s']:.0f} |",
             flush=True,
         )

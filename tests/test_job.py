@@ -98,7 +98,7 @@ def test_a_folder_keeps_its_job_but_lets_budget_and_output_change(tmp_path):
     write_job(Job("/a.####.exr", "/b.####.exr", seed=5), tmp_path)
     refuse_other(job, tmp_path)  # nothing learned yet: the folder is free
     write_job(job, tmp_path)
-    (tmp_path / "checkpoints" / "step-0000000001.000").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "32x24" / "step-0000000001.000").mkdir(parents=True)
     refuse_other(replace(job, output="/c.####.exr", steps=20, device="cpu", fill_layer=True), tmp_path)
     with pytest.raises(BadInput, match=r"--grow.*--restart"):
         refuse_other(replace(job, grow=3), tmp_path)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig, initialise
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.inference import REACH, Tile, _tiles, enlarge, fill_frame
@@ -116,9 +117,9 @@ def test_a_plate_larger_than_the_working_size_is_filled_everywhere_the_matte_is(
     alpha = np.zeros((150, 210), np.float32)
     alpha[37:61, 99:140] = 1
     alpha[3, 4] = 0.01
-    small, state = np.zeros((75, 105, 3), np.float16), np.zeros((75, 105), np.uint8)
-    renderer = Renderer(network, to_linear=lambda working: working + 10)
-    result, fill = renderer.render(small, state, plate, alpha)
+    small, state = np.zeros((1, 75, 105, 3), np.float16), np.zeros((1, 75, 105), np.uint8)
+    renderer = Renderer(Cascade([RenderStage(network, small, state)]), to_linear=lambda working: working + 10)
+    result, fill = renderer.render(0, plate, alpha)
     covered = alpha > 0
     assert (fill[covered] > 5).all()
     assert result[~covered].tobytes() == plate[~covered].tobytes()

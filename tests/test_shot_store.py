@@ -122,8 +122,8 @@ def test_a_half_made_store_of_a_killed_run_is_replaced(tmp_path):
     shot = make_shot(tmp_path)
     (tmp_path / ".store.part").mkdir()
     (tmp_path / ".store.part" / "frames.npy").write_bytes(b"torn")
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "store.json").write_text("{")
+    (tmp_path / "store" / "16x12").mkdir(parents=True)
+    (tmp_path / "store" / "16x12" / "store.json").write_text("{")
     assert build_store(shot, tmp_path / "store", (12, 16)).frames.shape == (3, 12, 16, 3)
     assert not (tmp_path / ".store.part").exists()
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_told_before_anything_is_read(tmp_path, monkeypatch):
     shot = make_shot(tmp_path)
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-    monkeypatch.setattr(shot, "load", lambda index: pytest.fail("read although the disk is full"))
+    monkeypatch.setattr(shot, "load", lambda *index: pytest.fail("read although the disk is full"))
     with pytest.raises(OutOfResources, match=r"needs 64 MiB and 0 MiB are free"):
         build_store(shot, tmp_path / "store", (24, 32))
     assert not list(tmp_path.glob("*store*"))
@@ -142,9 +142,10 @@ def test_damaged_stores_are_refused(tmp_path):
     with pytest.raises(BadInput, match="frame store"):
         open_store(tmp_path)
     build_store(make_shot(tmp_path), tmp_path / "store", (12, 16))
-    (tmp_path / "store" / "frames.npy").write_bytes(b"")
+    open_store(tmp_path / "store" / "16x12")
+    (tmp_path / "store" / "16x12" / "frames.npy").write_bytes(b"")
     with pytest.raises(BadInput, match="frame store"):
-        open_store(tmp_path / "store")
+        open_store(tmp_path / "store" / "16x12")
 
 
 def test_empty_and_full_mattes_are_errors(tmp_path):
