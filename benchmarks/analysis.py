@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -234,7 +235,8 @@ def study(options: argparse.Namespace) -> int:
     """Measure what is missing, print the tables; 0, or 1 if any training failed."""
     results, trials, failed = Results(options.save), planned(options), 0
     missing = [trial for trial in trials if results.find(trial) is None]
-    with ProcessPoolExecutor(options.jobs) as pool:
+    # Fresh processes: one forked from a process whose threads have multiplied matrices may hang.
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(measure, trial, trials[trial]): trial for trial in missing}
         for done, future in enumerate(as_completed(running), 1):
             trial = running[future]
