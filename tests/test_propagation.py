@@ -126,7 +126,7 @@ def test_components_are_kept_by_where_the_object_was_expected():
 
 
 def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
-    turned = {i: BLUE for i in range(6, 12)}  # the object shows its other side
+    turned = dict.fromkeys(range(6, 12), BLUE)  # the object shows its other side
     frames, truth = shot([(32, 25 + 4 * i) for i in range(12)], turned)
     one = run(tmp_path / "one", frames, {0: truth[0]})
     two = run(tmp_path / "two", frames, {0: truth[0], 11: truth[11]})
