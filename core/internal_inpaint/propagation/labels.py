@@ -1,0 +1,105 @@
+"""What is known of each frame's matte so far: two memory-mapped files, written in turn, round by round.
+
+A round reads the other file where it looks ahead. So a frame labelled again after a kill comes out
+the same, and nothing of a round depends on how far an interrupted attempt at it had come.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from internal_inpaint.propagation.sampling import Labelled
+
+FILES = ("labels-0.npy", "labels-1.npy")
+CERTAIN = 0.35  # a probability this far from one half on the way to 0 or 1 begins to count
+
+
+class Frames:
+    """The shot as the network sees it: float32, reduced to the working size where need be.
+
+    Args:
+        frames: ``[N, h, w, 3]`` working space, 0 where not known.
+        void: ``[N, h, w]`` bool.
+        most: pixels of a working frame.
+    """
+
+    def __init__(self, frames: np.ndarray, void: np.ndarray, most: int) -> None:
+        self._frames, self._void = frames, void
+        height, width = frames.shape[1:3]
+        scale = min(1.0, (most / (height * width)) ** 0.5)
+        self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def frame(self, index: int) -> np.ndarray:
+        """``[h, w, 3]`` float32 at the working size."""
+        return self.reduced(np.asarray(self._frames[index], np.float32))
+
+    def void(self, index: int) -> np.ndarray:
+        """``[h, w]`` bool at the working size."""
+        return self.reduced(self._void[index].astype(np.float32)) > 0.5
+
+    def reduced(self, plane: np.ndarray) -> np.ndarray:
+        """A full-size plane at the working size."""
+        if self.size == self.full:
+            return np.ascontiguousarray(plane, np.float32)
+        return cv2.resize(plane.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA)
+
+    def enlarged(self, plane: np.ndarray) -> np.ndarray:
+        """A working-size plane at full size."""
+        if self.size == self.full:
+            return plane
+        return np.clip(cv2.resize(plane, self.full[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+class Labels:
+    """The mattes found so far, as probabilities in steps of 1/255.
+
+    Args:
+        folder: holds the two files.
+        frames: the shot.
+        references: mattes as drawn, ``[h, w]`` at the working size, by frame index.
+        fresh: start anew; otherwise go on with what is there.
+    """
+
+    def __init__(self, folder: Path, frames: Frames, references: dict[int, np.ndarray], fresh: bool) -> None:
+        self.frames, self.references = frames, references
+        shape = (len(frames), *frames.size)
+        self._files = []
+        for name in FILES:
+            mode = "w+" if fresh else "r+"
+            self._files.append(np.lib.format.open_memmap(folder / name, mode, np.uint8, shape))
+
+    @staticmethod
+    def there(folder: Path, frames: Frames) -> bool:
+        """Whether the folder holds both files of a shot of this size."""
+        try:
+            files = [np.load(folder / name, mmap_mode="r") for name in FILES]
+        except (OSError, ValueError, EOFError):
+            return False
+        return all(file.shape == (len(frames), *frames.size) and file.dtype == np.uint8 for file in files)
+
+    def probability(self, index: int, which: int) -> np.ndarray:
+        """``[h, w]`` float32 of the file ``which``; a reference frame's matte is always as drawn."""
+        if index in self.references:
+            return self.references[index]
+        return self._files[which][index].astype(np.float32) / 255
+
+    def put(self, index: int, which: int, probability: np.ndarray) -> None:
+        self._files[which][index] = np.round(255 * probability).astype(np.uint8)
+
+    def flush(self) -> None:
+        for file in self._files:
+            file.flush()
+
+    def labelled(self, index: int, which: int) -> Labelled:
+        """A frame to learn from: uncertain pixels of what was predicted do not count."""
+        matte = self.probability(index, which)
+        weight = (~self.frames.void(index)).astype(np.float32)
+        if index not in self.references:
+            weight *= np.clip((np.abs(matte - 0.5) - CERTAIN + 0.15) / 0.15, 0, 1)
+        return Labelled(self.frames.frame(index), matte, weight)

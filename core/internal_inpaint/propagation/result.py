@@ -1,0 +1,89 @@
+"""The finished mattes of a shot in their folder, and what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.files import replace, write_atomically
+from internal_inpaint.propagation.config import PropagationConfig
+from internal_inpaint.training.budget import Budget
+
+VERSION = 1  # of the recipe: results of another are not reused
+MATTES, SUMMARY = "mattes.npy", "propagation.json"
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """A matte for every frame.
+
+    Attributes:
+        mattes: ``[N, h, w]`` float16 memory map, 0..1, at the size of the frames; 0 away from the object;
+            at reference frames the matte as drawn.
+        confidence: 0..1 a frame; 1 at reference frames.
+        doubtful: indices of frames in which the object may be lost.
+    """
+
+    mattes: np.memmap
+    confidence: list[float]
+    doubtful: list[int]
+
+
+def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.ndarray]) -> None:
+    """Raises ``BadInput`` where there is no object to learn."""
+    count, *size = frames.shape[:3]
+    if not references:
+        raise BadInput("no frame has a matte to propagate: give --matte and the frames that have one")
+    for index, matte in references.items():
+        if not 0 <= index < count or matte.shape != tuple(size) or void.shape != (count, *size):
+            raise ValueError(f"reference {index} {matte.shape} or void {void.shape} does not fit {frames.shape}")
+    if not any((matte > 0.5).any() for matte in references.values()):
+        raise BadInput("the matte is empty on every frame it was given for: check the file and --matte-channel")
+
+
+def inputs_fingerprint(frames: np.ndarray, references: dict, config: PropagationConfig, seed: int, views: int) -> str:
+    """Of all that the result depends on, but the budget."""
+    digest = hashlib.sha256(json.dumps([VERSION, list(frames.shape), config.to_dict(), seed, views]).encode())
+    for index in range(len(frames)):
+        digest.update(np.ascontiguousarray(frames[index, index % 7 :: 7, ::7]).tobytes())
+    for index in sorted(references):
+        digest.update(f"{index}".encode() + np.ascontiguousarray(references[index], np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def finish(
+    folder: Path, fingerprint: str, unfinished: Path, confidence: list[float], doubt: float, about: dict
+) -> Propagated:
+    """Give the finished file of mattes its name, and describe it.
+
+    Args:
+        confidence: a frame; those below ``doubt`` are doubtful.
+        about: plain values to be kept beside it.
+    """
+    confidence = [round(float(value), 4) for value in confidence]
+    doubtful = [index for index, value in enumerate(confidence) if value < doubt]
+    described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
+    # Never new mattes beside an old description.
+    (folder / SUMMARY).unlink(missing_ok=True)
+    replace(unfinished, folder / MATTES)
+    write_atomically(folder / SUMMARY, json.dumps(described))
+    return Propagated(np.load(folder / MATTES, mmap_mode="r"), confidence, doubtful)
+
+
+def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | None:
+    """The finished result of these inputs, if the folder holds one."""
+    try:
+        about = json.loads((folder / SUMMARY).read_text())
+        if about["fingerprint"] != fingerprint or about["budget"] != [budget.steps, budget.seconds]:
+            return None
+        mattes = np.load(folder / MATTES, mmap_mode="r")
+        if len(mattes) != len(about["confidence"]):
+            return None
+        return Propagated(mattes, about["confidence"], about["doubtful"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,262 @@
+"""Roto one frame, get the rest: the mechanism, on small shots made by code whose mattes are known."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
+from internal_inpaint.propagation import PropagationConfig, propagate
+from internal_inpaint.propagation.sampling import Labelled, MatteSampler
+from internal_inpaint.propagation.tracking import tracked
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.loop import Hooks
+
+HEIGHT, WIDTH = 64, 96
+SMALL = PropagationConfig(network=MatteNetworkConfig((12, 16, 24, 32)), crop_share=(1.0, 0.67))
+ENOUGH = Budget(steps=150)
+RED, BLUE = (0.7, -0.6, -0.5), (-0.7, -0.5, 0.7)
+
+
+def ground(seed=0):
+    """A smooth random texture in dim colours without red, larger than the frame."""
+    noise = np.random.default_rng(seed).normal(0, 1, (12, 24, 3)).astype(np.float32)
+    texture = 0.25 * cv2.resize(noise, (WIDTH + 60, HEIGHT), interpolation=cv2.INTER_CUBIC) - 0.2
+    texture[..., 0] = np.minimum(texture[..., 0], 0)
+    return texture
+
+
+def shot(places, colours=None, pan=2, radius=10):
+    """Frames float16 [N, h, w, 3] and mattes float32 [N, h, w] of a striped disc; a place None is no disc."""
+    texture, frames, mattes = ground(), [], []
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    for index, place in enumerate(places):
+        frame = texture[:, pan * index : pan * index + WIDTH].copy()
+        matte = np.zeros((HEIGHT, WIDTH), np.float32)
+        if place is not None:
+            matte = np.clip(radius + 0.5 - np.hypot(y - place[0], x - place[1]), 0, 1)
+            stripes = 0.2 * np.sin((x - place[1]) * 1.2)[..., None]
+            colour = np.array((colours or {}).get(index, RED), np.float32) + stripes
+            frame += (colour - frame) * matte[..., None]
+        frames.append(frame)
+        mattes.append(matte)
+    return np.stack(frames).astype(np.float16), np.stack(mattes)
+
+
+def run(folder, frames, references, budget=ENOUGH, hooks=None, seed=1, config=SMALL, **options):
+    void = np.zeros(frames.shape[:3], bool)
+    return propagate(frames, void, references, config, budget, torch.device("cpu"), seed, folder, hooks, **options)
+
+
+def overlaps(found, truth):
+    """Intersection over union of every frame."""
+    found, truth = np.asarray(found) > 0.5, truth > 0.5
+    both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2))
+    return np.where(either, both / np.maximum(either, 1), 1.0)
+
+
+ACROSS = [(30 + 2 * i, 20 + 5 * i) for i in range(10)]
+
+
+@pytest.fixture(scope="module")
+def across(tmp_path_factory):
+    """A disc that crosses the frame, propagated from its first frame."""
+    frames, truth = shot(ACROSS)
+    folder = tmp_path_factory.mktemp("across")
+    return folder, frames, truth, run(folder, frames, {0: truth[0]})
+
+
+def test_one_frame_is_enough_to_find_a_moving_object(across):
+    _, _, truth, result = across
+    assert overlaps(result.mattes, truth).min() > 0.75
+    inside = truth > 0.9
+    assert (np.asarray(result.mattes)[inside] > 0.5).mean() > 0.97  # a missed piece would ruin the fill
+    assert result.doubtful == []
+    assert len(result.confidence) == len(truth)
+    assert result.confidence[0] == 1
+
+
+def test_the_reference_frame_comes_back_as_drawn_and_far_away_is_exactly_0(across):
+    _, _, truth, result = across
+    np.testing.assert_allclose(result.mattes[0], truth[0], atol=1e-3)
+    far = cv2.dilate(truth.max(0), np.ones((25, 25), np.uint8)) == 0
+    assert (np.asarray(result.mattes)[:, far] == 0).all()
+    soft = np.asarray(result.mattes[5])
+    assert ((soft > 0) & (soft < 1)).any()
+
+
+def test_an_object_that_leaves_the_frame_gives_empty_mattes(tmp_path):
+    places = [(32, 60 + 9 * i) for i in range(6)] + [None] * 4
+    frames, truth = shot(places)
+    result = run(tmp_path, frames, {0: truth[0]})
+    assert overlaps(result.mattes, truth)[:4].min() > 0.7
+    assert np.asarray(result.mattes)[-3:].max() == 0
+    assert not set(result.doubtful) & {7, 8, 9}  # it is known to be gone
+
+
+def test_an_object_lost_amid_the_frame_is_reported(tmp_path):
+    places = [(32, 40 + i) for i in range(5)] + [None] * 4
+    frames, truth = shot(places)
+    result = run(tmp_path, frames, {0: truth[0]})
+    assert 5 in result.doubtful
+    assert not set(result.doubtful) & {1, 2, 3}
+
+
+def test_what_looks_alike_but_is_far_away_is_dropped(tmp_path):
+    frames, truth = shot([(22, 18 + 2 * i) for i in range(8)])
+    twin, there = shot([(48, 80)] * 8)
+    frames[2:] = np.where(there[2:, ..., None] > 0.5, twin[2:], frames[2:])
+    result = run(tmp_path, frames, {0: truth[0]})
+    assert np.asarray(result.mattes)[there > 0].max() == 0
+    assert overlaps(result.mattes, truth).min() > 0.7
+
+
+def test_components_are_kept_by_where_the_object_was_expected():
+    probability, carried = np.zeros((2, 60, 60), np.float32)
+    probability[10:20, 10:20] = probability[22:25, 10:16] = probability[40:50, 40:50] = 0.9
+    carried[11:21, 11:21] = 1
+    kept = tracked(probability, carried, 100)
+    assert kept[15, 15] > 0
+    assert kept[23, 12] > 0  # a limb a few pixels away
+    assert kept[45, 45] == 0
+    # Seen nowhere before: only what is large and certain can be the object coming back.
+    assert tracked(probability, None, 100)[45, 45] > 0
+    assert tracked(0.4 * probability, None, 100).max() == 0
+
+
+def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
+    turned = dict.fromkeys(range(6, 12), BLUE)  # the object shows its other side
+    frames, truth = shot([(32, 25 + 4 * i) for i in range(12)], turned)
+    one = run(tmp_path / "one", frames, {0: truth[0]})
+    two = run(tmp_path / "two", frames, {0: truth[0], 11: truth[11]})
+    assert overlaps(two.mattes, truth)[6:11].mean() > 0.75
+    assert overlaps(two.mattes, truth)[6:11].mean() > overlaps(one.mattes, truth)[6:11].mean() + 0.2
+    assert set(one.doubtful) & {6, 7, 8}  # where it was lost, the artist was told to look
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, across):
+    _, frames, truth, _ = across
+    budget = Budget(steps=24)
+    whole = run(tmp_path / "whole", frames, {0: truth[0]}, budget)
+
+    class Killed(BaseException):
+        """No chance to save anything."""
+
+    for moment in (5, 16, 27, 34, 41, 55):  # in training, in both rounds of labelling, in the last round
+        calls = [0]
+
+        def report(progress, calls=calls, moment=moment):
+            calls[0] += 1
+            if calls[0] == moment:
+                raise Killed
+
+        folder = tmp_path / f"killed-{moment}"
+        # A clock that jumps: there is a report at every step and a checkpoint at every fourth.
+        with pytest.raises(Killed):
+            run(folder, frames, {0: truth[0]}, budget, Hooks(report=report, clock=Clock(), checkpoint_seconds=8))
+        again = run(folder, frames, {0: truth[0]}, budget)
+        np.testing.assert_array_equal(again.mattes, whole.mattes)
+        assert again.confidence == whole.confidence
+
+
+class Clock:
+    """Goes on by two seconds every time somebody looks."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 2.0
+        return self.now
+
+
+def test_stopping_saves_and_progress_never_falls(tmp_path, across):
+    _, frames, truth, _ = across
+    seen, budget = [], Budget(steps=20)
+    asked = iter([False] * 12 + [True] * 100)
+    hooks = Hooks(report=lambda p: seen.append((p.progress, p.step)), clock=Clock(), should_stop=lambda: next(asked))
+    with pytest.raises(Stopped):
+        run(tmp_path, frames, {0: truth[0]}, budget, hooks)
+    steps = seen[-1][1]
+    run(tmp_path, frames, {0: truth[0]}, budget, Hooks(report=hooks.report, clock=Clock()))
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
+    assert seen[len(seen) // 2][1] >= steps  # it went on, it did not begin again
+
+
+def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, across):
+    folder, frames, truth, result = across
+
+    def report(progress):
+        raise AssertionError("nothing is to be computed")
+
+    again = run(folder, frames, {0: truth[0]}, hooks=Hooks(report=report, clock=Clock()))
+    np.testing.assert_array_equal(again.mattes, result.mattes)
+    # Nothing that belongs to another matte may be taken over.
+    other = run(tmp_path, frames, {0: truth[0]}, Budget(steps=5))
+    moved = run(tmp_path, frames, {3: truth[3]}, Budget(steps=5))
+    np.testing.assert_allclose(moved.mattes[3], truth[3], atol=1e-3)
+    assert other.confidence != moved.confidence
+
+
+def test_the_matte_of_one_view_serves_the_others(tmp_path):
+    frames, truth = shot(ACROSS[:6])
+    right, right_truth = shot([(y, x - 4) for y, x in ACROSS[:6]])
+    both = np.stack([frames, right], 1).reshape(12, *frames.shape[1:])
+    result = run(tmp_path, both, {0: truth[0]}, views=2)
+    assert overlaps(result.mattes[0::2], truth).min() > 0.7
+    assert overlaps(result.mattes[1::2], right_truth).min() > 0.7
+
+
+def test_void_is_no_object_and_large_frames_are_reduced(tmp_path):
+    frames, truth = shot(ACROSS[:4])
+    large = np.repeat(np.repeat(frames, 2, 1), 2, 2)
+    matte = np.repeat(np.repeat(truth, 2, 1), 2, 2)
+    void = np.zeros(large.shape[:3], bool)
+    void[:, :, 150:] = True
+    config = PropagationConfig(network=SMALL.network, pixels=(HEIGHT * WIDTH,) * 2)
+    result = propagate(large, void, {0: matte[0]}, config, Budget(steps=60), torch.device("cpu"), 0, tmp_path)
+    assert result.mattes.shape == matte.shape
+    assert overlaps(result.mattes, matte).min() > 0.6
+    assert np.asarray(result.mattes)[void].max() == 0
+
+
+def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
+    frames, truth = shot(ACROSS[:2])
+    with pytest.raises(BadInput, match="empty"):
+        run(tmp_path, frames, {0: 0 * truth[0]})
+    with pytest.raises(BadInput, match="--matte"):
+        run(tmp_path, frames, {})
+
+
+def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight_is_0():
+    logits = torch.zeros(1, 1, 1, 3, requires_grad=True)
+    target = torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    weight = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
+    loss = weighted_cross_entropy(logits, target, weight, alpha=0.8)
+    assert float(loss) == pytest.approx((1 + 0.8) * np.log(2) / 2)
+    loss.backward()
+    missed, added, ignored = logits.grad.flatten().tolist()
+    assert added == pytest.approx(-0.8 * missed)
+    assert ignored == 0
+
+
+def test_the_real_object_does_not_count_where_another_is_pasted():
+    frames, truth = shot([(32, 48)])
+    weight = np.ones((HEIGHT, WIDTH), np.float32)
+    labelled = Labelled(frames[0].astype(np.float32), truth[0], weight)
+    config = PropagationConfig(pasted=1.0, crop_share=(1.0, 1.0))
+    sampler, rng = MatteSampler(config, (HEIGHT, WIDTH), lambda index: labelled), np.random.default_rng(3)
+    real_seen = pasted_seen = 0
+    for _ in range(40):
+        sample = sampler.draw(rng, [0], [])
+        red = sample.frame[..., 0] - sample.frame[..., 1] > 0.6  # only the object is red
+        real = red & (sample.target < 0.1)
+        assert (sample.weight[real] > 0.5).mean() < 0.02 if real.any() else True
+        real_seen += real.sum()
+        pasted_seen += (sample.target > 0.9).sum()
+        assert (sample.weight[sample.target > 0.9] > 0.5).mean() > 0.9 if (sample.target > 0.9).any() else True
+    assert real_seen > 2000
+    assert pasted_seen > 2000
