@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from internal_inpaint.training import checkpoint
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig, preset, with_network
 from internal_inpaint.training.device import gains_by_bf16
+from internal_inpaint.training.encoders import encoder_from
 from internal_inpaint.training.loop import Counters, Diverged, Hooks, Progress, Trainer, best_network
 from internal_inpaint.training.stages import Stage, plan_stages, whole_steps
 
+VGG19 = "INTERNAL_INPAINT_VGG19"  # environment variable: the weights file where the job names none
 STOPPED = "stopped on request; run the same command again to go on"
 
 
@@ -77,12 +80,13 @@ def learn(
     """
     whole, bf16 = whole_budget(job, stages, device), gains_by_bf16(device)
     trainer, told = None, _Told(events, stages, whole)
+    encoder = encoder_from(job.vgg19 or os.environ.get(VGG19), device) if stages[0].config.ambiguity else None
     for number, (stage, store) in enumerate(zip(stages, stores, strict=True)):
         place = checkpoints / stage.name
         place.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_unfinished(place)
         frames, state = _on_device(store, device, events)
-        trainer = Trainer(stage.config, frames, state, device, job.seed, bf16, coarser=trainer)
+        trainer = Trainer(stage.config, frames, state, device, job.seed, bf16, trainer, encoder)
         if earlier := _newest(place):
             checkpoint.resume(trainer, earlier, store.fingerprint)
         told.begin(number, trainer)

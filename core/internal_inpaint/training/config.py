@@ -55,6 +55,10 @@ class TrainingConfig:
             what is left; ``None`` is equation (2): every known pixel counts the same.
         holes: the synthetic holes: ``object`` (the shot's mattes moved at random, equation 1) or ``strokes``
             (free-form strokes, for comparison: appendix B).
+        ambiguity, stabilise: weights of the two regularisers (equation 7); 0 is off.
+        regularise_share: last share of the training in which they are on.
+        encoder: of the anti-ambiguity term: one of ``encoders.ENCODERS``, or the name of the VGG-19 weights
+            that the trainer was given.
         patience: validations without improvement after which training winds up; 0 is never.
         steps: length of the training on a CUDA device or where nothing else is asked for.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
@@ -75,6 +79,10 @@ class TrainingConfig:
     crop_pixels: int = 512 * 512
     hole_weight: float | None = 0.8
     holes: str = "object"
+    ambiguity: float = 0.0
+    stabilise: float = 0.0
+    regularise_share: float = 0.25
+    encoder: str = "patches"
     patience: int = 8
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
@@ -117,7 +125,7 @@ PRESETS: dict[str, TrainingConfig] = {
         working_pixels=(1280 * 720, 640 * 360),
     ),
     # The recipe to the letter: appendix A.2, with the authors' published defaults (frame size, batch,
-    # both outputs supervised) where the paper is silent.
+    # both outputs supervised) where the paper is silent. Without VGG-19 weights the encoder is our own.
     "paper": TrainingConfig(
         network=NetworkConfig("coarse-to-fine"),
         initialisation="glorot",
@@ -129,6 +137,8 @@ PRESETS: dict[str, TrainingConfig] = {
         crop_scale=None,
         crop_pixels=320 * 600,
         hole_weight=None,
+        ambiguity=0.1,
+        stabilise=0.2,
         patience=0,
         steps=80_000,
         cpu_seconds=None,

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from internal_inpaint.training.budget import Budget, Schedule
 from internal_inpaint.training.cascade import Level
 from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.device import autocast
+from internal_inpaint.training.encoders import Vgg19, own_encoder
 from internal_inpaint.training.muon import MuonAdam
 from internal_inpaint.training.patches import PatchSampler
+from internal_inpaint.training.regularise import Regularisers
 from internal_inpaint.training.sampling import Batch, HoleSampler, crop_size, hole_boxes
 from internal_inpaint.training.validation import at_size, choose_held_out, validation_psnr
 
@@ -72,6 +74,7 @@ class Counters:
     psnr: float | None = None
     best_psnr: float | None = None
     best_step: int = 0
+    best_regularised: bool = False  # whether the best are weights that the regularisers have shaped
     stale: int = 0
     rate_scale: float = 1.0
     retries: int = 0
@@ -110,6 +113,7 @@ class Trainer:
         seed: fixes weights, holes and order; on the CPU the result is then reproducible bit for bit.
         bf16: run the network's arithmetic in bfloat16 under autocast.
         coarser: the stage before this one, whose picture is the network's prior.
+        encoder: VGG-19 for the anti-ambiguity term; ``None`` is the one of our own that ``config`` names.
     """
 
     def __init__(
@@ -121,7 +125,10 @@ class Trainer:
         seed: int = 0,
         bf16: bool = False,
         coarser: Trainer | None = None,
+        encoder: Vgg19 | None = None,
     ) -> None:
+        if encoder is not None and config.ambiguity:
+            config = replace(config, encoder=encoder.name)
         self.config, self.device, self.seed = config, device, seed
         self._frames, self._state = frames, state
         self._prior = coarser.level() if coarser else None
@@ -148,6 +155,10 @@ class Trainer:
         else:
             self.held_out = choose_held_out(self._judge, HELD_OUT_HOLES, seed)
         self._last_good: tuple | None = None
+        if config.ambiguity and encoder is None:
+            encoder = own_encoder(config.encoder, self.network, frames, state, device)
+        self._regularisers = Regularisers(config, encoder, lambda: autocast(device, self.counters.bf16))
+        self._regularising = False
 
     def _sampler(self, crop: tuple[int, int], held_out: dict | None = None) -> HoleSampler:
         return HoleSampler(self._frames, self._state, crop, self.device, held_out, self._boxes, self._prior)
@@ -220,6 +231,7 @@ class Trainer:
             rate = schedule.rate(progress) * counters.rate_scale
             for group, base in zip(self.optimiser.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * rate
+            self._regularising = self._regularisers.due(progress, schedule.end)
             loss = None
             try:
                 loss = self._step(sampler)
@@ -263,15 +275,23 @@ class Trainer:
         return not thorough or all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
     def _step(self, sampler: HoleSampler) -> Tensor:
-        """One optimiser step; returns the loss as a tensor on the device, without waiting for it."""
-        batch = sampler.gather([sampler.draw(self.rng) for _ in range(self.counters.batch)])
-        with autocast(self.device, self.counters.bf16):
-            outputs = self.network(*batch.inputs)
-        loss = reconstruction_loss(outputs, batch, self.config.hole_weight)
+        """One optimiser step; returns the reconstruction loss, on the device, without waiting for it."""
+        placements = [sampler.draw(self.rng) for _ in range(self.counters.batch)]
+        batch = sampler.gather(placements)
+        outputs = self._forward(*batch.inputs)
+        loss = total = reconstruction_loss(outputs, batch, self.config.hole_weight)
+        if self._regularising:
+            total = loss + self._regularisers(
+                self._forward, sampler, placements, batch, outputs[-1], self.rng, batch.prior
+            )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         self.optimiser.step()
         return loss.detach()
+
+    def _forward(self, masked: Tensor, hidden: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        with autocast(self.device, self.counters.bf16):
+            return self.network(masked, hidden, extra)
 
     def _validate(self, schedule: Schedule, progress: float, loss: float | None) -> bool:
         """Judge the weights, keep them if they are the best. False if they give no number at all."""
@@ -284,9 +304,12 @@ class Trainer:
             return False
         counters.validations = int(progress * VALIDATIONS)
         counters.psnr = psnr
-        if psnr is None or counters.best_psnr is None or psnr > counters.best_psnr:
+        settled = self._regularisers.settled(progress, schedule.end)
+        anew = settled and not counters.best_regularised
+        if psnr is None or counters.best_psnr is None or anew or psnr > counters.best_psnr:
             self.best = copy.deepcopy(self.network.state_dict())
             counters.best_psnr, counters.best_step, counters.stale = psnr, counters.step, 0
+            counters.best_regularised = settled
         else:
             counters.stale += 1
         if self.config.patience and counters.stale >= self.config.patience and schedule.can_finish_early(progress):

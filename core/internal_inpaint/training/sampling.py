@@ -191,7 +191,7 @@ class HoleSampler:
             first = int(rng.integers(start, end - crop + 1))
         return min(max(first, 0), room - crop)
 
-    def gather(self, placements: list[Placement]) -> Batch:
+    def gather(self, placements: list[Placement], with_prior: bool = True) -> Batch:
         """Assemble a batch on the device from placements drawn on the host."""
         numbers = torch.tensor([[p.frame, p.source, p.dy, p.dx, p.top, p.left] for p in placements])
         if self.frames.is_cuda:
@@ -214,7 +214,7 @@ class HoleSampler:
         planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)
         hidden, known, synthetic = planes.unsqueeze(2)
         prior = None
-        if self.prior is not None:
+        if with_prior and self.prior is not None:
             prior = self.prior.picture(numbers[:, 0], numbers[:, 4], numbers[:, 5], hidden, self.size)
         return Batch(target, hidden, known, synthetic, prior)
 

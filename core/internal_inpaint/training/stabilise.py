@@ -1,0 +1,170 @@
+"""Stabilisation (section 3.4, equations 4 and 5, ranges of A.3): a fill that follows its surroundings.
+
+Where no frame shows what is behind the object the network invents, and a trifle in the surroundings may
+make it invent something else in the next frame: flicker. So a frame and its mattes are changed a little
+by a random ``g``, both versions are filled, and the fill is asked to change as the frame did.
+
+How ``g`` acts in the working space: the log-like values, moved to 0..1, stand in for the paper's
+displayed ones. Brightness multiplies those by 0.95 to 1.05 and does not leave the range; the blur is one
+of working-space values, over known pixels only, so that nothing runs out of the hole. Mattes are
+moved but neither brightened nor blurred.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHIFT, ANGLE, SCALE, SHEAR, BRIGHTNESS = 3.0, 2.0, 0.05, 1.0, 0.05
+# "Standard" Gaussian kernels of 1 (no blur), 3 and 5 pixels, as five taps; the width follows the size as in OpenCV.
+KERNELS = np.zeros((3, 5))
+KERNELS[0, 2] = 1
+for _row, _size in ((1, 3), (2, 5)):
+    _taps = np.exp(-((np.arange(_size) - _size // 2) ** 2) / (2 * (0.3 * ((_size - 1) / 2 - 1) + 0.8) ** 2))
+    KERNELS[_row, 2 - _size // 2 : 3 + _size // 2] = _taps / _taps.sum()
+TRACE = 0.01  # a pixel that reads no more than this of a masked one does not count as masked
+
+
+@dataclass(frozen=True)
+class Change:
+    """One random ``g`` a crop.
+
+    Attributes:
+        matrix: ``[B, 2, 2]`` rotation, scale and shear about the crop's centre: where a point (x, y) goes.
+        shift: ``[B, 2]`` pixels (x, y), after it.
+        brightness: ``[B]`` factor.
+        blur: ``[B]`` row of ``KERNELS``.
+    """
+
+    matrix: np.ndarray
+    shift: np.ndarray
+    brightness: np.ndarray
+    blur: np.ndarray
+
+
+def draw_change(rng: np.random.Generator, count: int) -> Change:
+    """Every part of ``g`` at random within the paper's ranges, blur being none, 3x3 or 5x5."""
+    angle, shear = (np.radians(rng.uniform(-most, most, count)) for most in (ANGLE, SHEAR))
+    scale = rng.uniform(1 - SCALE, 1 + SCALE, count)
+    zeros, ones = np.zeros(count), np.ones(count)
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
+    sheared = np.stack([ones, np.tan(shear), zeros, ones], 1).reshape(-1, 2, 2)
+    return Change(
+        matrix=scale[:, None, None] * rotation @ sheared,
+        shift=rng.uniform(-SHIFT, SHIFT, (count, 2)),
+        brightness=rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, count),
+        blur=rng.integers(len(KERNELS), size=count),
+    )
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A batch after ``g``, ``[B, C, h, w]`` each.
+
+    Attributes:
+        picture: ``g(X)``; meaningless where not ``known``.
+        hidden: ``g(M') u g(M)``.
+        known: 1 outside ``g(M)`` and where the source lay inside the crop.
+        synthetic: ``g(M')``.
+        extra: the network's further input planes, changed as pictures are.
+    """
+
+    picture: Tensor
+    hidden: Tensor
+    known: Tensor
+    synthetic: Tensor
+    extra: Tensor | None
+
+
+def apply_change(
+    change: Change, picture: Tensor, hidden: Tensor, known: Tensor, synthetic: Tensor, extra: Tensor | None = None
+) -> Changed:
+    """``g`` of a batch: blur and brightness on pictures, one resampling of everything.
+
+    Args:
+        picture: ``[B, 3, h, w]`` working space in [-1, 1].
+        hidden, known, synthetic: ``[B, 1, h, w]`` of 0 and 1, as in ``sampling.Batch``.
+        extra: ``[B, k, h, w]`` picture planes beside them, known everywhere.
+    """
+    size = tuple(picture.shape[-2:])
+    matrix, kernels, brightness = _on_device(change, size, picture.device)
+    # Blurring known pixels alone, and dividing by how much of them there was, keeps the hole's zeros out.
+    amount = _blurred(known, kernels)
+    planes = [_brightened(_blurred(picture * known, kernels) / amount.clamp(min=1e-6), brightness) * known]
+    if extra is not None:
+        planes.append(_brightened(_blurred(extra, kernels), brightness))
+    planes += [hidden, 1 - known, synthetic]
+    grid = F.affine_grid(matrix, [len(picture), 1, *size], align_corners=False)
+    moved = F.grid_sample(torch.cat(planes, 1), grid, padding_mode="border", align_corners=False)
+    pictures, mattes = moved[:, :-3], (moved[:, -3:] > TRACE).to(picture.dtype)
+    # Pixel centres lie within 1 - 1 / size of the middle: what lies further out was not in the crop.
+    limits = grid.new_tensor([1 - (1 - TRACE) / size[1], 1 - (1 - TRACE) / size[0]])
+    inside = (grid.abs() <= limits).all(3)[:, None].to(picture.dtype)
+    return Changed(
+        picture=pictures[:, :3],
+        hidden=mattes[:, 0:1],
+        known=(1 - mattes[:, 1:2]) * inside,
+        synthetic=mattes[:, 2:3],
+        extra=pictures[:, 3:] if extra is not None else None,
+    )
+
+
+def stabilise_loss(
+    output: Tensor,
+    picture: Tensor,
+    known: Tensor,
+    synthetic: Tensor,
+    again: Tensor,
+    changed: Changed,
+    share: float | None,
+) -> Tensor:
+    """Equations (4) and (5): the output's change against the picture's, outside ``M u g(M)``.
+
+    Args:
+        output: ``[B, 3, h, w]`` of the frame, ``again`` that of the changed frame.
+        picture, known, synthetic: ``[B, *, h, w]`` of the unchanged batch.
+        share: of the loss that lies inside ``M' u g(M')``, as ``TrainingConfig.hole_weight``; ``None``
+            counts every pixel the same, as the paper does.
+    """
+    counted = known * changed.known
+    delta = ((again.float() - output.float()) - (changed.picture - picture)).abs().sum(1, keepdim=True) / 3
+    if share is None:
+        return _mean(delta, counted)
+    inside = counted * torch.maximum(synthetic, changed.synthetic)
+    return share * _mean(delta, inside) + (1 - share) * _mean(delta, counted - inside)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _on_device(change: Change, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Sampling matrices ``[B, 2, 3]``, kernels ``[B, 5]`` and brightness ``[B]``, in one copy."""
+    back = np.linalg.inv(change.matrix)  # sampling asks where a pixel comes from
+    half = np.array([size[1], size[0]]) / 2
+    matrix = back * half[None, None, :] / half[None, :, None]
+    shift = -(back @ change.shift[:, :, None]) / half[None, :, None]
+    numbers = np.concatenate(
+        [np.concatenate([matrix, shift], 2).reshape(-1, 6), KERNELS[change.blur], change.brightness[:, None]], 1
+    )
+    tensor = torch.from_numpy(numbers.astype(np.float32))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    return tensor[:, :6].reshape(-1, 2, 3), tensor[:, 6:11], tensor[:, 11]
+
+
+def _brightened(picture: Tensor, factor: Tensor) -> Tensor:
+    return ((picture + 1) * factor[:, None, None, None] - 1).clamp(-1, 1)
+
+
+def _blurred(planes: Tensor, kernels: Tensor) -> Tensor:
+    """Separable convolution of each crop with its own kernel; edges repeat."""
+    for axis in (2, 3):
+        length = planes.shape[axis]
+        padded = F.pad(planes, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="replicate")
+        planes = sum(padded.narrow(axis, tap, length) * kernels[:, tap, None, None, None] for tap in range(5))
+    return planes

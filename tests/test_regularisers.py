@@ -1,0 +1,363 @@
+"""The two regularisers: what they compute, when they are on, and that each does what it is there for."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_training import CPU, SHOT, TINY, shot, stop_at, trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.training import ambiguity, checkpoint, loop
+from internal_inpaint.training.ambiguity import ambiguity_loss, drawn_points, nearest_points, seen_points
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.loop import Hooks, Trainer
+from internal_inpaint.training.regularise import Regularisers
+from internal_inpaint.training.stabilise import (
+    KERNELS,
+    Change,
+    apply_change,
+    draw_change,
+    stabilise_loss,
+)
+
+BOTH = dataclasses.replace(TINY, ambiguity=0.1, stabilise=0.2, patience=0)
+
+
+class TestAmbiguity:
+    """Equations (3), (8) and (9) on features made up here."""
+
+    def features(self, seed, size=(5, 7), channels=6):
+        return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(seed))
+
+    def whole(self, source, target, drawn, seen):
+        """Equation (9) as it stands: all pairs, one minimum."""
+        s, t = (F.normalize(v.flatten(2), dim=1) for v in (source, target))
+        distances = 1 - torch.einsum("bcp,bcq->bpq", s, t)
+        distances = distances.masked_fill(~seen.flatten(1)[:, None, :], math.inf)
+        return (distances.amin(2) * drawn.flatten(1)).sum() / drawn.sum()
+
+    @pytest.mark.parametrize("chunk", [1, 40, 10**9])
+    def test_loss_and_gradient_are_those_of_all_pairs_whatever_the_chunk(self, chunk):
+        target, seen = self.features(1, (4, 9)), torch.rand(2, 4, 9, generator=torch.Generator().manual_seed(3)) > 0.4
+        drawn = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(4)).clamp(min=0.3) - 0.3
+        losses, gradients = [], []
+        for compute in (lambda *a: ambiguity_loss(*a, chunk=chunk), self.whole):
+            source = self.features(0).requires_grad_()
+            loss = compute(source, target, drawn, seen)
+            loss.backward()
+            losses.append(loss.item())
+            gradients.append(source.grad)
+        assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+        assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
+        assert (gradients[0].abs().sum(1)[drawn == 0] == 0).all()
+
+    def test_a_crop_of_960x540_never_holds_more_distances_than_a_chunk(self):
+        class Largest(TorchDispatchMode):
+            elements = 0
+
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                result = function(*args, **(kwargs or {}))
+                if isinstance(result, torch.Tensor):
+                    self.elements = max(self.elements, result.numel())
+                return result
+
+        points = 960 // 4 * (540 // 4)
+        source, target = (F.normalize(torch.randn(points, 4), dim=1) for _ in range(2))
+        with Largest() as largest:
+            nearest_points(source[: points // 16], target, torch.ones(points, dtype=torch.bool))
+        assert 0 < largest.elements <= ambiguity.CHUNK
+        assert ambiguity.CHUNK * 4 <= 32 << 20
+
+    def test_a_blocked_target_counts_nothing(self):
+        target, drawn = self.features(1), torch.ones(2, 5, 7)
+        seen = torch.ones(2, 5, 7, dtype=torch.bool)
+        seen[1] = False
+        source = self.features(0).requires_grad_()
+        loss = ambiguity_loss(source, target, drawn, seen)
+        loss.backward()
+        assert (source.grad[1] == 0).all()
+        assert (source.grad[0] != 0).any()
+        assert float(ambiguity_loss(source, target, drawn, ~(seen | True))) == 0
+
+    def test_points_under_the_targets_own_hole_are_not_drawn_to(self):
+        source = self.features(0)
+        target = self.features(1)
+        target[:, :, 2, 3] = source[:, :, 0, 0]  # a perfect match, but blocked
+        seen = torch.ones(2, 5, 7, dtype=torch.bool)
+        drawn = torch.zeros(2, 5, 7)
+        drawn[:, 0, 0] = 1
+        assert float(ambiguity_loss(source, target, drawn, seen)) == pytest.approx(0, abs=1e-6)
+        seen[:, 2, 3] = False
+        assert float(ambiguity_loss(source, target, drawn, seen)) > 0.1
+
+    def test_points_are_counted_by_their_cells(self):
+        hidden = torch.zeros(1, 1, 16, 16)
+        hidden[..., 4:8, 4:6] = 1
+        assert drawn_points(hidden, 4)[0, 1, 1] == 0.5
+        assert drawn_points(hidden, 4).sum() == 0.5
+        seen = seen_points(1 - hidden, 4)[0]
+        assert not seen[:3, :3].any()
+        assert seen[3].all()
+        assert seen[:, 3].all()
+
+    def test_the_real_hole_is_drawn_too_and_nothing_that_is_known(self):
+        t = trainer(dataclasses.replace(BOTH, stabilise=0.0))
+        sampler = t._sampler((48, 64), t.held_out.masks)
+        placements = [sampler.draw(t.rng) for _ in range(3)]
+        batch = sampler.gather(placements)
+        output = (torch.rand(3, 3, 48, 64) * 2 - 1).requires_grad_()
+        t._regularisers(t._forward, sampler, placements, batch, output, t.rng).backward()
+        pulled = output.grad.abs().sum(1, keepdim=True) > 0
+        real = (batch.known == 0) & (batch.synthetic == 0)
+        assert pulled[real].float().mean() > 0.9
+        assert pulled[batch.synthetic == 1].float().mean() > 0.9
+        assert not pulled[batch.hidden == 0].any()
+
+
+def identity(count=2):
+    return Change(np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2)), np.ones(count), np.zeros(count, int))
+
+
+class TestStabilise:
+    """Equations (4) and (5) and the transformation of A.3."""
+
+    def planes(self, size=(40, 56)):
+        generator = torch.Generator().manual_seed(0)
+        picture = torch.rand(2, 3, *size, generator=generator) * 2 - 1
+        known, synthetic = torch.ones(2, 1, *size), torch.zeros(2, 1, *size)
+        known[..., 12:22, 20:34] = 0
+        synthetic[..., 24:34, 8:20] = 1
+        return picture * known, torch.maximum(1 - known, synthetic), known, synthetic
+
+    def test_no_change_changes_nothing(self):
+        picture, hidden, known, synthetic = self.planes()
+        changed = apply_change(identity(), picture, hidden, known, synthetic)
+        assert torch.allclose(changed.picture, picture, atol=1e-5)
+        for plane, same in ((changed.hidden, hidden), (changed.known, known), (changed.synthetic, synthetic)):
+            assert torch.equal(plane, same)
+        output = torch.rand_like(picture)
+        loss = stabilise_loss(output, picture, known, synthetic, output, changed, 0.8)
+        assert float(loss) == pytest.approx(0, abs=1e-5)
+
+    @pytest.mark.parametrize(("dx", "dy"), [(2, -3), (-1, 2)])
+    def test_a_shift_moves_frame_and_mattes_alike(self, dx, dy):
+        picture, hidden, known, synthetic = self.planes()
+        extra = 0.8 * picture.flip(1) + 0.1 * hidden
+        change = dataclasses.replace(identity(), shift=np.array([[dx, dy]] * 2, float))
+        changed = apply_change(change, picture, hidden, known, synthetic, extra)
+        inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
+        for plane, before in (
+            (changed.picture, picture),
+            (changed.hidden, hidden),
+            (changed.known, known),
+            (changed.synthetic, synthetic),
+            (changed.extra, extra),
+        ):
+            assert torch.allclose(plane[inner], before.roll((dy, dx), (2, 3))[inner], atol=1e-4)
+        assert not changed.known[..., : max(0, dy), :].any()
+        assert not changed.known[..., :, : max(0, dx)].any()
+
+    def test_under_any_change_a_frame_keeps_to_its_mattes(self):
+        """The hole is another colour than the rest: no pixel that g calls known may have any of it."""
+        rng = np.random.default_rng(0)
+        _, hidden, known, synthetic = self.planes()
+        picture = (known * 0.5 - 0.9 * (1 - known)).expand(-1, 3, -1, -1)
+        for _ in range(20):
+            change = dataclasses.replace(draw_change(rng, 2), brightness=np.ones(2))
+            changed = apply_change(change, picture, hidden, known, synthetic)
+            assert ((changed.picture - 0.5) * changed.known).abs().max() < 0.02
+            assert 0.7 < (1 - changed.known[..., 4:-4, 4:-4]).sum() / (1 - known).sum() < 1.6
+            assert (changed.hidden >= (1 - changed.known)[..., 4:-4, 4:-4].amin()).all()
+
+    def test_brightness_and_blur_are_for_pictures_not_for_mattes(self):
+        picture, hidden, known, synthetic = self.planes()
+        change = dataclasses.replace(identity(), brightness=np.array([0.95, 1.05]), blur=np.array([1, 2]))
+        changed = apply_change(change, picture, hidden, known, synthetic)
+        assert torch.equal(changed.hidden, hidden)
+        assert torch.equal(changed.known, known)
+        smooth = changed.picture[..., 30:, 30:].diff(dim=3).abs().mean((1, 2, 3))
+        before = picture[..., 30:, 30:].diff(dim=3).abs().mean((1, 2, 3))
+        assert (smooth < 0.6 * before).all()
+        assert smooth[1] < smooth[0]
+        flat = apply_change(change, picture * 0 + 0.2, hidden, known, synthetic).picture[..., 2, 2]
+        assert torch.allclose(flat, torch.tensor([1.2 * 0.95 - 1, 1.2 * 1.05 - 1])[:, None].expand(-1, 3), atol=1e-5)
+
+    def test_changes_stay_in_the_papers_ranges_and_use_them(self):
+        change = draw_change(np.random.default_rng(0), 4000)
+        scale = np.linalg.norm(change.matrix[:, :, 0], axis=1)
+        angle = np.degrees(np.arctan2(change.matrix[:, 1, 0], change.matrix[:, 0, 0]))
+        columns = np.degrees(np.arctan2(change.matrix[:, 1, 1], change.matrix[:, 0, 1]))
+        for values, low, high in (
+            (change.shift, -3, 3),
+            (angle, -2, 2),
+            (columns - angle - 90, -1, 1),
+            (scale, 0.95, 1.05),
+            (change.brightness, 0.95, 1.05),
+        ):
+            assert low - 1e-9 <= values.min() < low + 0.05 * (high - low)
+            assert high - 0.05 * (high - low) < values.max() <= high + 1e-9
+        assert set(change.blur) == {0, 1, 2}
+        assert np.allclose(KERNELS.sum(1), 1)
+        assert [(kernel > 0).sum() for kernel in KERNELS] == [1, 3, 5]
+
+    @pytest.mark.parametrize("share", [None, 0.8])
+    def test_the_change_of_the_output_is_compared_with_that_of_the_picture_outside_both_holes(self, share):
+        picture, hidden, known, synthetic = self.planes()
+        change = dataclasses.replace(identity(), shift=np.array([[3.0, 0.0]] * 2))
+        changed = apply_change(change, picture, hidden, known, synthetic)
+        inside = torch.maximum(synthetic, changed.synthetic)
+        error = 0.3 * inside + 0.1 * (1 - inside)
+        output = torch.rand_like(picture)
+        again = output + (changed.picture - picture) + error
+        poison = (known == 0) | (changed.known == 0)
+        again = torch.where(poison, 1e6, again)
+        loss = float(stabilise_loss(output, picture, known, synthetic, again, changed, share))
+        counted = known * changed.known
+        part = float((counted * inside).sum() / counted.sum())
+        part = part if share is None else share
+        assert loss == pytest.approx(0.3 * part + 0.1 * (1 - part), rel=1e-4)
+
+    def test_both_passes_learn(self):
+        t = trainer(dataclasses.replace(BOTH, ambiguity=0.0))
+        sampler = t._sampler((48, 64), t.held_out.masks)
+        placements = [sampler.draw(t.rng) for _ in range(2)]
+        batch = sampler.gather(placements)
+        shown = []
+
+        def forward(masked, hidden, extra):
+            shown.append((masked, hidden))
+            return t._forward(masked, hidden, extra)
+
+        output = torch.zeros(2, 3, 48, 64, requires_grad=True)
+        t._regularisers(forward, sampler, placements, batch, output, t.rng).backward()
+        assert output.grad.abs().sum() > 0
+        assert next(t.network.parameters()).grad.abs().sum() > 0
+        masked, hidden = shown[0]
+        assert hidden.sum() > 0
+        assert not (masked * hidden).any()
+
+
+class TestPhase:
+    """When the terms are on, and which weights are then the best."""
+
+    def test_they_are_on_in_the_last_share_wherever_the_training_ends(self):
+        on = Regularisers(dataclasses.replace(BOTH, regularise_share=0.25), None, None)
+        assert [on.due(p, 1.0) for p in (0.0, 0.74, 0.75, 1.0)] == [False, False, True, True]
+        assert [on.due(p, 0.5) for p in (0.37, 0.38)] == [False, True]
+        assert [on.settled(p, 1.0) for p in (0.86, 0.88)] == [False, True]
+        assert not Regularisers(TINY, None, None).due(1.0, 1.0)
+
+    @pytest.mark.parametrize("kind", ["base", "stacked"])
+    def test_a_training_with_them_runs_and_says_the_reconstruction_loss_alone(self, kind):
+        config = dataclasses.replace(BOTH, network=NetworkConfig(kind, width=0.17), ambiguity=50.0, stabilise=50.0)
+        t = trainer(config)
+        monitored = []
+        original = t._step
+
+        def step(sampler):
+            monitored.append(float(original(sampler)))
+            return torch.tensor(monitored[-1])
+
+        t._step = step
+        assert t.run(Budget(steps=8), Hooks())
+        assert max(monitored[6:]) < 3 * max(monitored[:6])
+
+    def test_nothing_is_drawn_for_them_before_they_begin(self):
+        plain, both = trainer(dataclasses.replace(TINY, patience=0)), trainer(BOTH)
+        for t in (plain, both):
+            t.run(Budget(steps=40), Hooks(should_stop=stop_at(t, 29)))
+        for name, tensor in plain.network.state_dict().items():
+            assert torch.equal(tensor, both.network.state_dict()[name]), name
+
+    @pytest.mark.parametrize("optimiser", ["muon", "adam"])
+    def test_resumed_across_their_beginning_it_ends_as_if_it_had_not_been_stopped(self, optimiser, tmp_path):
+        config = dataclasses.replace(BOTH, optimiser=optimiser, regularise_share=0.5)
+        whole = trainer(config)
+        assert whole.run(Budget(steps=16), Hooks())
+        part = trainer(config)
+        for step in (6, 11):  # before and after they begin, at 8
+            hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT))
+            assert not part.run(Budget(steps=16), hooks)
+            part = trainer(config)
+            checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], SHOT)
+        assert part.run(Budget(steps=16), Hooks())
+        for name, tensor in whole.network.state_dict().items():
+            assert torch.equal(tensor, part.network.state_dict()[name]), name
+        for name, tensor in whole.best.items():
+            assert torch.equal(tensor, part.best[name]), name
+        assert whole.counters.best_step == part.counters.best_step
+
+    def test_earlier_bests_are_forgotten_once_they_have_settled(self, monkeypatch):
+        t = trainer(BOTH)
+        psnrs = iter([*[30.0] * 17, 21.0, 22.0, 20.0, 20.0, 20.0])
+        monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+        assert t.run(Budget(steps=40), Hooks())
+        assert t.counters.best_psnr == 22.0
+        assert t.counters.best_step > 35
+
+    def test_so_they_are_in_a_resumed_run(self, monkeypatch, tmp_path):
+        t = trainer(BOTH)
+        psnrs = iter([*[30.0] * 16, *[21.0, 22.0, 20.0] * 10])
+        monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+        t.run(
+            Budget(steps=40),
+            Hooks(should_stop=stop_at(t, 33), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT)),
+        )
+        assert t.counters.best_psnr == 30.0
+        again = trainer(BOTH)
+        checkpoint.resume(again, checkpoint.newest_first(tmp_path)[0], SHOT)
+        assert again.run(Budget(steps=40), Hooks())
+        assert again.counters.best_psnr == 22.0
+
+    def test_without_them_the_best_is_the_best_of_all(self, monkeypatch):
+        t = trainer(dataclasses.replace(TINY, patience=0))
+        psnrs = iter([30.0, *[20.0] * 40])
+        monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+        t.run(Budget(steps=40), Hooks())
+        assert t.counters.best_psnr == 30.0
+
+    def test_training_that_winds_up_early_has_them_in_its_last_part(self, monkeypatch):
+        t = trainer(dataclasses.replace(BOTH, patience=3))
+        psnrs = iter([20.0] + [19.0] * 100)
+        monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+        on, original = [], t._step
+
+        def step(sampler):
+            on.append(t._regularising)
+            return original(sampler)
+
+        t._step = step
+        assert t.run(Budget(steps=100), Hooks())
+        assert t.counters.step < 60
+        assert 0.15 < np.mean(on) < 0.35
+        assert on[-1]
+        assert t.counters.best_regularised
+        assert t.counters.best_step > 0.8 * t.counters.step
+
+    def test_another_encoder_does_not_go_on_with_the_training(self, tmp_path):
+        from test_encoders import made_up_weights
+
+        from internal_inpaint.errors import BadInput
+        from internal_inpaint.training.encoders import Vgg19
+
+        encoder = Vgg19(made_up_weights())
+        t = Trainer(BOTH, *shot(), CPU, 3, encoder=encoder)
+        assert t.config.encoder == encoder.name
+        saved = checkpoint.save(t, tmp_path, SHOT)
+        assert "vgg" not in " ".join(p.name for p in saved.iterdir())
+        with pytest.raises(BadInput, match="other settings"):
+            checkpoint.resume(trainer(BOTH), saved, SHOT)
+        checkpoint.resume(Trainer(BOTH, *shot(), CPU, 3, encoder=encoder), saved, SHOT)
+        assert Trainer(TINY, *shot(), CPU, 3, encoder=encoder).config == TINY
+
+    def test_the_papers_recipe_has_both_with_its_weights(self):
+        paper = PRESETS["paper"]
+        assert (paper.ambiguity, paper.stabilise, paper.regularise_share) == (0.1, 0.2, 0.25)
+        assert TrainingConfig.from_dict(paper.to_dict()) == paper
+        for quality in ("draft", "standard"):
+            assert PRESETS[quality].ambiguity == PRESETS[quality].stabilise == 0
