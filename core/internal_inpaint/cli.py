@@ -87,8 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     for verb, function in ((run, _run), (train, _train), (render, _render)):
         _job_options(verb, restart=verb is not render)
         verb.set_defaults(verb=function)
+    propagate = verbs.add_parser("propagate-matte", help="from the matte of one frame to a matte for every frame")
+    _shot_options(propagate)
+    _run_options(propagate, "where the mattes go: 'roto.####.exr'", restart=True)
+    propagate.set_defaults(verb=_run, task="propagate-matte")
     check = verbs.add_parser("check", help="read a shot and say everything found; writes nothing")
     _shot_options(check)
+    check.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
+    check.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
     check.add_argument("--quality", help=f"for the estimate: {', '.join(QUALITIES)}")
     check.add_argument("--device", help="for the estimate: auto, cpu, cuda or cuda:N")
     check.add_argument("--json", action="store_true", help="as JSON")
@@ -114,31 +120,37 @@ def _shot_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--matte-channel", metavar="NAME", help="default: alpha, else the only or first channel")
     group.add_argument("--layer", metavar="NAME", help="the layer to fill (default: the main RGB)")
     group.add_argument("--view", metavar="NAME", help="the view to fill (default: all of them)")
-    group.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
-    group.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
     group.add_argument("--colorspace", metavar="NAME", help="of the plate: a name or role of the OCIO config")
 
 
 def _job_options(parser: argparse.ArgumentParser, restart: bool) -> None:
     _shot_options(parser)
-    group = parser.add_argument_group("the run")
-    group.add_argument("--output", metavar="PATTERN", help="where the clean plate goes: 'clean.####.exr'")
-    group.add_argument("--quality", help=f"{', '.join(QUALITIES)} (default: standard)")
-    group.add_argument("--steps", type=int, metavar="N", help="training steps")
-    group.add_argument("--time", metavar="TIME", help="training time: 90s, 10m, 1h30m")
+    group = _run_options(parser, "where the clean plate goes: 'clean.####.exr'", restart)
+    group.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
+    group.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
     group.add_argument("--matte-time", metavar="TIME", help="training time for one-frame roto")
     group.add_argument("--matte-steps", type=int, metavar="N", help="training steps for one-frame roto")
     group.add_argument("--network", help=f"{', '.join(NETWORKS)} (default: the quality's)")
     group.add_argument("--vgg19", metavar="PATH", help="VGG-19 weights for the anti-ambiguity term")
-    group.add_argument("--seed", type=int, metavar="N")
-    group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
     group.add_argument("--confidence-layer", action="store_true", help="also write how sure the fill is")
+
+
+def _run_options(parser: argparse.ArgumentParser, output: str, restart: bool):
+    """What every verb that learns takes; returns the group."""
+    group = parser.add_argument_group("the run")
+    group.add_argument("--output", metavar="PATTERN", help=output)
+    group.add_argument("--quality", help=f"{', '.join(QUALITIES)} (default: standard)")
+    group.add_argument("--steps", type=int, metavar="N", help="training steps in all")
+    group.add_argument("--time", metavar="TIME", help="training time in all: 90s, 10m, 1h30m")
+    group.add_argument("--seed", type=int, metavar="N")
+    group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output)")
     if restart:
         group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
     group.add_argument("--progress", choices=PROGRESS, default="auto")
     group.add_argument("--debug", action="store_true", help="show tracebacks")
+    return group
 
 
 def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
@@ -147,12 +159,16 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
     # An option not given is None, a switch not given False; 0 is a value like any other.
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     if options.job is not None:
+        task = given.pop("task", None)
         if given:
             named = ", ".join("--" + name.replace("_", "-") for name in given)
             raise BadInput(f"{named} cannot be given together with {options.job}: change the job file instead")
         path = Path(os.path.expanduser(options.job))
         path = path / "job.json" if path.is_dir() else path
-        return read_job(path), _folder(options.work) or path.absolute().parent
+        job = read_job(path)
+        if task not in (None, job.task):
+            raise BadInput(f"{path} is no {task} job: use `internal-inpaint run`")
+        return job, _folder(options.work) or path.absolute().parent
     if options.plate is None:
         raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
     if options.output is None:
@@ -185,13 +201,20 @@ def _pipeline(options: argparse.Namespace, **which: bool) -> None:
 
 
 def _say_result(result, folder: Path) -> None:
+    if result.mattes:
+        print(f"the matte was learned in {result.matte_steps} steps, {result.matte_s:.0f} s: {result.mattes}")
+    if result.steps:
+        _say_training(result)
+    print(f"job folder: {folder}")
+
+
+def _say_training(result) -> None:
     trained = f"trained {result.steps} steps in {result.training_s:.0f} s"
     quality = f", {result.psnr:.2f} dB inside holes kept from training" if result.psnr is not None else ""
     print(trained + quality)
     if result.frames:
         print(f"{result.frames} frames: {result.output}")
     print(f"contact sheet: {result.contact_sheet}")
-    print(f"job folder: {folder}")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from internal_inpaint import mattes
 from internal_inpaint.job import Job
 from internal_inpaint.learning import stages_of, whole_budget
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
@@ -38,7 +39,7 @@ def check(job: Job) -> dict:
     canvas = shot.canvas.height * shot.canvas.width
     stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device)
     budget = whole_budget(job, stages, device)
-    config = stages[0].config
+    config, matte = stages[0].config, mattes.budget_of(job, device)
     crop = min(stages[0].size[0] * stages[0].size[1], config.crop_pixels)
     batch = batch_size(config, (1, crop), device.type == "cuda")  # of the largest crops there could be
     holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
@@ -52,6 +53,8 @@ def check(job: Job) -> dict:
         "working_sizes": [[stage.size[1], stage.size[0]] for stage in stages],
         "training_steps": budget.steps,
         "training_s": round(training),
+        "matte_s": matte.seconds,
+        "matte_steps": matte.steps,
         "reading_s": round(reading, 1),
         "rendering_s": round(2 * reading + holes * forward * filled, 1),
         "memory_bytes": int(
@@ -99,6 +102,7 @@ def readable(found: dict) -> str:
         f"matte          grown {found['grow']} px, feathered {found['feather']} px; covers "
         f"{found['matte_coverage_mean']:.2%} of a frame, at most {found['matte_coverage_max']:.2%} "
         f"(frame {found['matte_coverage_max_frame']})",
+        *_propagation(found),
         f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
         f"learned at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
         f"estimate       {_training(estimate)} training, {estimate['reading_s']:.0f} s reading, "
@@ -106,6 +110,18 @@ def readable(found: dict) -> str:
         f"{estimate['disk_bytes'] / 2**30:.2f} GiB of disk for --quality {estimate['quality']}",
     ]
     return "\n".join(lines + [f"warning: {warning}" for warning in found["warnings"]])
+
+
+def _propagation(found: dict) -> list[str]:
+    """A line on one-frame roto, where it is one."""
+    having, frames = found["matte_frames"], found["frames"]
+    if len(having) == len(frames):
+        return []
+    seconds = found["estimate"]["matte_s"]
+    budget = f"{seconds:.0f} s" if seconds else f"{found['estimate']['matte_steps']} steps"
+    return [
+        f"one-frame roto on {len(having)} of {len(frames)} frames{_frames(having)}: the others' follow in {budget}"
+    ]
 
 
 def _window(window: tuple) -> str:

@@ -32,12 +32,16 @@ FIELDS = (
     "message",
     "error",
 )
+# What each stage is called, and about how much of a run it takes.
 STAGES = {
-    "open": (0.0, 0.02, "opening the shot"),
-    "read": (0.02, 0.10, "reading the shot"),
-    "train": (0.10, 0.85, "training"),
-    "render": (0.85, 1.0, "rendering"),
+    "open": ("opening the shot", 2),
+    "matte": ("finding the matte", 25),
+    "read": ("reading the shot", 6),
+    "train": ("training", 75),
+    "render": ("rendering", 14),
+    "report": ("reporting", 3),
 }
+STAGES_OF_A_RUN = ("open", "read", "train", "render", "report")
 
 
 class Events:
@@ -51,8 +55,17 @@ class Events:
     def __init__(self, folder: Path, display: Callable[[dict], None] | None = None) -> None:
         self._status, self._log = folder / "status.json", folder / "events.jsonl"
         self._display = display or (lambda event: None)
+        self.plan(*STAGES_OF_A_RUN)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS)
         self._state.update(state="running", pid=os.getpid(), host=socket.gethostname())
+
+    def plan(self, *stages: str) -> None:
+        """Which of ``STAGES`` this run will go through: what ``percent`` is reckoned by."""
+        self._shares, done = {}, 0
+        whole = sum(STAGES[stage][1] for stage in stages)
+        for stage in stages:
+            self._shares[stage] = done / whole, STAGES[stage][1] / whole
+            done += STAGES[stage][1]
 
     def tell(self, **changes: Any) -> None:
         """Change some of ``FIELDS``. ``progress`` (0 to 1 within the stage) becomes ``percent`` of the run.
@@ -64,9 +77,9 @@ class Events:
         self._state["message"] = changes.get("message", warning)
         if self._state["state"] == "done":
             self._state["percent"] = 100.0
-        elif progress is not None and self._state["stage"] in STAGES:
-            start, end, _ = STAGES[self._state["stage"]]
-            self._state["percent"] = round(100 * (start + (end - start) * progress), 1)
+        elif progress is not None and self._state["stage"] in self._shares:
+            start, share = self._shares[self._state["stage"]]
+            self._state["percent"] = round(100 * (start + share * progress), 1)
         self._state["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = dict(self._state, **({"warning": warning} if warning else {}))
         event = {key: _plain(value) for key, value in event.items()}
@@ -98,9 +111,9 @@ def sentence(event: dict) -> str:
     """One line for a person: stage, step, loss, PSNR, frames, time left, message."""
     if event.get("warning"):
         return f"warning: {event['warning']}"
-    stage = STAGES.get(event.get("stage") or "", (0, 0, event.get("stage") or ""))[2]
+    stage = STAGES.get(event.get("stage") or "", (event.get("stage") or "",))[0]
     parts = [stage]
-    if event.get("stage") == "train" and event.get("step") is not None:
+    if event.get("stage") in ("matte", "train") and event.get("step") is not None:
         of = f" of {event['steps']}" if event.get("steps") else ""
         parts.append(f"step {event['step']}{of}")
         if event.get("loss") is not None:

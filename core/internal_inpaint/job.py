@@ -239,8 +239,10 @@ def refuse_other(job: Job, folder: Path) -> None:
         before = read_job(path)
     except BadInput as error:
         raise BadInput(f"{error} (--restart replaces it and forgets what {folder} has learned)") from None
+    # Corrected mattes, added to those that a propagation starts from, are what it is for.
+    may_change = MAY_CHANGE | ({"matte", "matte_frame"} if job.task == "propagate-matte" else set())
     if differing := [
-        f.name for f in fields(Job) if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
+        f.name for f in fields(Job) if f.name not in may_change and getattr(before, f.name) != getattr(job, f.name)
     ]:
         raise BadInput(
             f"{folder} holds a job with another {', '.join(map(_option, differing))}: "

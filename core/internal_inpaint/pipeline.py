@@ -15,18 +15,21 @@ import torch
 from internal_inpaint import job as jobs
 from internal_inpaint.control import BROKEN_OFF, StopRequest, only_run
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
-from internal_inpaint.events import Events
+from internal_inpaint.events import STAGES_OF_A_RUN, Events
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.learning import STOPPED, learn, learned, render_stages, renewed, require_checkpoint, stages_of
 from internal_inpaint.ledger import Ledger
+from internal_inpaint.mattes import PropagatedMattes, propagate_mattes, refuse_nothing_to_do, with_mattes
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.preview import Preview
+from internal_inpaint.propagation import MatteWriter
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.shot import FrameWriter, Patch, Shot, ShotSettings, build_stores, open_shot
 from internal_inpaint.training import checkpoint
 from internal_inpaint.training.device import choose_device, gains_by_bf16
+from internal_inpaint.training.encoders import encoder_from
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,17 @@ class Result:
     """What a finished run has to say; also the content of the job folder's ``summary.json``."""
 
     frames: int
-    steps: int
-    psnr: float | None
-    training_s: float
     total_s: float
     warnings: tuple[str, ...]
     output: str
-    contact_sheet: str
+    steps: int = 0
+    psnr: float | None = None
+    training_s: float = 0.0
+    contact_sheet: str = ""
+    mattes: str = ""
+    matte_s: float = 0.0
+    matte_steps: int = 0
+    doubtful_frames: tuple[int, ...] = ()
 
 
 def run(
@@ -66,6 +73,8 @@ def run(
         BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
     """
     stop = stop or StopRequest()
+    if job.task == "propagate-matte" and not (train and render):
+        raise BadInput("a propagate-matte job has nothing to train or render by itself: use `internal-inpaint run`")
     try:
         if not folder.is_dir():
             _open(job)  # a job that cannot be done leaves no folder behind
@@ -104,10 +113,15 @@ def _told(
         raise told from error
 
 
-def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter]:
+def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter | MatteWriter]:
     """Everything that can be refused without reading a pixel."""
     device = chosen_device(job.device)
+    if job.vgg19 is not None:
+        encoder_from(job.vgg19, torch.device("cpu"))
     shot = open_shot(shot_settings(job))
+    refuse_nothing_to_do(job, shot)
+    if job.task == "propagate-matte":
+        return device, shot, MatteWriter(shot, job.output)
     return device, shot, _writer(shot, job)
 
 
@@ -125,10 +139,21 @@ def _run(
     if restart:
         _forget(folder)
     jobs.write_job(job, folder)
-    warned = (*shot.warnings, *writer.warnings)
+    warned = [*shot.warnings, *getattr(writer, "warnings", ())]
     for warning in warned:
         events.tell(warning=warning)
     _check(stop)
+
+    mattes = None
+    if not shot.has_all_mattes or job.task == "propagate-matte":
+        only = job.task == "propagate-matte"
+        events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
+        output = job.output if only else str(folder.absolute() / "matte" / "frames" / "matte.####.exr")
+        mattes = propagate_mattes(job, shot, folder, device, events, stop, output)
+        if only:
+            return _finished(folder, events, started, warned, job, mattes=mattes, frames=len(shot.frames))
+        shot = with_mattes(shot, mattes)
+        writer = _writer(shot, job)
 
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -161,15 +186,46 @@ def _run(
         renderer = Renderer(cascade, space.to_linear)
         _render(shot, writer, renderer, Ledger(folder / "rendered.json", writer, key), events, stop)
 
-    result = Result(
+    return _finished(
+        folder,
+        events,
+        started,
+        warned,
+        job,
+        mattes=mattes,
         frames=len(shot.frames) if render else 0,
         steps=sum(stage.counters.step for stage in found),
         psnr=found[-1].counters.best_psnr,
         training_s=round(sum(stage.counters.seconds for stage in found), 1),
-        total_s=round(time.monotonic() - started, 1),
-        warnings=warned,
-        output=job.output if render else "",
         contact_sheet=str(preview.path),
+    )
+
+
+def _finished(
+    folder: Path,
+    events: Events,
+    started: float,
+    warned: list[str],
+    job: Job,
+    mattes: PropagatedMattes | None,
+    frames: int,
+    **learned: object,
+) -> Result:
+    """Say what came out, last of all."""
+    if mattes is not None:
+        learned = {
+            **learned,
+            "mattes": mattes.pattern,
+            "doubtful_frames": mattes.doubtful_frames,
+            "matte_s": round(mattes.seconds, 1),
+            "matte_steps": mattes.steps,
+        }
+    result = Result(
+        frames=frames,
+        total_s=round(time.monotonic() - started, 1),
+        warnings=tuple(warned),
+        output=job.output if frames else "",
+        **learned,
     )
     write_atomically(folder / "summary.json", json.dumps(asdict(result), indent=1))
     events.tell(state="done", eta_s=0.0, message="done", progress=1.0)
@@ -221,9 +277,10 @@ def _make(folder: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    for name in ("checkpoints", "store"):
+    for name in ("checkpoints", "store", "matte"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "rendered.json").unlink(missing_ok=True)
+    for name in ("rendered.json", "mattes.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import Row, write_contact_sheet
@@ -63,10 +63,3 @@ class Preview:
                 pictures.append((index, plate, alpha))
             self._pictures = size, pictures
         return self._pictures[1]
-
-
-def reduced(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``[H, W, C]`` reduced to ``size`` by area."""
-    planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    small = torch.nn.functional.adaptive_avg_pool2d(planes, size)
-    return small[0].permute(1, 2, 0).contiguous().numpy()

@@ -27,11 +27,16 @@ class Propagated:
             at reference frames the matte as drawn.
         confidence: 0..1 a frame; 1 at reference frames.
         doubtful: indices of frames in which the object may be lost.
+        steps, seconds: of the learning, over all attempts.
+        key: of the inputs and of how long was learned from them: mattes of one key are the same.
     """
 
     mattes: np.memmap
     confidence: list[float]
     doubtful: list[int]
+    steps: int
+    seconds: float
+    key: str
 
 
 def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.ndarray]) -> None:
@@ -72,7 +77,7 @@ def finish(
     (folder / SUMMARY).unlink(missing_ok=True)
     replace(unfinished, folder / MATTES)
     write_atomically(folder / SUMMARY, json.dumps(described))
-    return Propagated(np.load(folder / MATTES, mmap_mode="r"), confidence, doubtful)
+    return _described(folder, described)
 
 
 def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | None:
@@ -81,9 +86,12 @@ def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | Non
         about = json.loads((folder / SUMMARY).read_text())
         if about["fingerprint"] != fingerprint or about["budget"] != [budget.steps, budget.seconds]:
             return None
-        mattes = np.load(folder / MATTES, mmap_mode="r")
-        if len(mattes) != len(about["confidence"]):
-            return None
-        return Propagated(mattes, about["confidence"], about["doubtful"])
+        found = _described(folder, about)
+        return found if len(found.mattes) == len(found.confidence) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _described(folder: Path, about: dict) -> Propagated:
+    mattes, key = np.load(folder / MATTES, mmap_mode="r"), f"{about['fingerprint']} {about['steps']}"
+    return Propagated(mattes, about["confidence"], about["doubtful"], about["steps"], about["seconds"], key)

@@ -131,6 +131,12 @@ class Shot:
         """Whether every frame has a matte of its own."""
         return len(self.reference_frames) == len(self.frames)
 
+    def has_own_matte(self, picture: Picture) -> bool:
+        """Whether somebody has drawn this picture's matte: of a matte without views, the first view's."""
+        if picture.frame not in self._mattes:
+            return False
+        return picture.view in views_of(self._mattes[picture.frame]) or picture.view == self.views[0]
+
     def plate_header(self, frame: int) -> ImageHeader:
         """The header of one plate frame."""
         return self._plates[frame]

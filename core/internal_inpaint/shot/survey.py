@@ -16,12 +16,13 @@ class ShotSurvey:
     """Everything found in a shot. Windows are (x, y, width, height); ranges are scene-linear and finite.
 
     `matte_coverage_mean` and `matte_coverage_max` are the share of the plate's pixels that the grown
-    and feathered matte touches. `broken_pixels` counts NaN and Inf pixels.
+    and feathered matte touches, over `matte_frames`, those that have one. `broken_pixels` counts NaN and Inf pixels.
     """
 
     plate: str
     matte: str
     frames: tuple[int, ...]
+    matte_frames: tuple[int, ...]
     views: tuple[str, ...]
     canvas: tuple[int, int, int, int]
     display: tuple[int, int, int, int]
@@ -66,7 +67,8 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
             low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
         if count := int(data.broken.sum()):
             broken[picture.frame] = broken.get(picture.frame, 0) + count
-        coverage[picture.frame] = max(coverage.get(picture.frame, 0.0), _coverage(data))
+        if picture.frame in shot.reference_frames:
+            coverage[picture.frame] = max(coverage.get(picture.frame, 0.0), _coverage(data))
         any_hole |= bool((data.alpha > 0).any())
         any_known |= bool((~(data.hole | data.void)).any())
         if progress:
@@ -79,6 +81,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
         plate=shot.plate_sequence.pattern,
         matte=shot.matte_sequence.pattern,
         frames=shot.frames,
+        matte_frames=shot.reference_frames,
         views=shot.views,
         canvas=_box(shot.canvas),
         display=_box(shot.display),

@@ -54,10 +54,9 @@ def plan_stages(
         most = config.working_pixels[0 if on_cuda else 1]
         if config.progressive is not None and canvas[0] * canvas[1] > config.progressive.above_pixels:
             most = config.progressive.first_pixels or most
-        scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
-        if config.progressive is not None and scale * LITTLE >= 1:
-            scale = 1.0
-        first = tuple(max(1, math.floor(side * scale)) for side in canvas)
+        first = fitted(canvas, most)
+        if config.progressive is not None and canvas[0] * canvas[1] <= most * LITTLE**2:
+            first = canvas
     finer = config.progressive
     if finer is None or canvas[0] * canvas[1] <= finer.above_pixels or tuple(first) == tuple(canvas):
         return (Stage(tuple(first), config, 1.0),)
@@ -83,6 +82,12 @@ def plan_stages(
         Stage(size, recipe, share)
         for size, recipe, share in zip([tuple(first), *sizes], [coarse] + [refining] * count, shares, strict=True)
     )
+
+
+def fitted(canvas: tuple[int, int], most: int) -> tuple[int, int]:
+    """(height, width) of a picture, reduced to no more than ``most`` pixels."""
+    scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
+    return tuple(max(1, math.floor(side * scale)) for side in canvas)
 
 
 def whole_steps(stages: tuple[Stage, ...], config: TrainingConfig) -> int:

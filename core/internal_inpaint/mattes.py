@@ -1,0 +1,160 @@
+"""Roto one frame, get the rest: from the few mattes of a job to a matte EXR for every frame (section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from internal_inpaint.control import StopRequest
+from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.events import Events
+from internal_inpaint.job import Job
+from internal_inpaint.ledger import Ledger
+from internal_inpaint.propagation import (
+    MatteWriter,
+    Propagated,
+    PropagationConfig,
+    default_budget,
+    enlarge_matte,
+    propagate,
+)
+from internal_inpaint.reduce import reduced
+from internal_inpaint.shot import Picture, Shot, build_stores, compact_frames, open_shot
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.loop import Hooks, Progress
+from internal_inpaint.training.stages import fitted
+
+STOPPED = "stopped on request; run the same command again to go on"
+READING, LEARNING = 0.05, 0.95  # shares of the stage by which they are done; the rest is writing
+
+
+@dataclass(frozen=True)
+class PropagatedMattes:
+    """Mattes written for every frame: their pattern, frames in which the object may be lost, the confidence of each.
+
+    ``steps`` and ``seconds`` are of the learning, over all attempts.
+    """
+
+    pattern: str
+    doubtful_frames: tuple[int, ...]
+    confidence: dict[int, float]
+    steps: int
+    seconds: float
+
+
+def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
+    """BadInput where a job asks for mattes to be propagated and every frame has one."""
+    if job.task == "propagate-matte" and shot.has_all_mattes and len(shot.frames) > 1:
+        raise BadInput(
+            f"matte {shot.matte_sequence.pattern} has every frame of the shot: nothing is left to propagate; "
+            f"name the frames to start from with --matte-frame"
+        )
+
+
+def propagate_mattes(
+    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest, output: str
+) -> PropagatedMattes:
+    """Learn the object from the frames that have a matte, and write one for every frame.
+
+    Args:
+        shot: with mattes on a few frames.
+        folder: of the job; its ``matte`` folder keeps what has been learned.
+        output: pattern of the mattes.
+
+    Raises:
+        Stopped: everything learned so far is saved.
+        BadInput: an empty matte, or an output that will not do.
+    """
+    writer = MatteWriter(shot, output)
+    config, canvas = PropagationConfig(), (shot.canvas.height, shot.canvas.width)
+    size = fitted(canvas, config.pixels[0 if device.type == "cuda" else 1])
+    events.tell(stage="matte", progress=0.0, frames=len(shot.frames), frames_done=0)
+    store = build_stores(
+        shot,
+        folder / "matte" / "store",
+        [size],
+        progress=lambda done, of: events.tell(progress=READING * done / max(1, of)),
+        should_stop=stop,
+        with_mattes=False,
+    )[0]
+    if stop():
+        raise Stopped(STOPPED)
+    references = {
+        picture.index: reduced(shot.load_matte(picture.index)[..., None], size)[..., 0]
+        for picture in shot.pictures
+        if shot.has_own_matte(picture)
+    }
+
+    def report(progress: Progress) -> None:
+        events.tell(
+            step=progress.step,
+            steps=progress.steps,
+            loss=progress.loss,
+            eta_s=progress.eta_s,
+            progress=READING + (LEARNING - READING) * progress.progress,
+        )
+
+    hooks = Hooks(report=report, warn=lambda message: events.tell(warning=message), should_stop=stop)
+    found = propagate(
+        store.frames,
+        store.state,
+        references,
+        config,
+        budget_of(job, device),
+        device,
+        job.seed,
+        folder / "matte",
+        hooks,
+        len(shot.views),
+    )
+    events.tell(step=None, steps=None, loss=None, eta_s=None)
+    sure: dict[int, float] = {}
+    for picture in shot.pictures:
+        sure[picture.frame] = min(sure.get(picture.frame, 1.0), found.confidence[picture.index])
+    doubtful = tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
+    if doubtful:
+        events.tell(
+            warning=f"the object may be lost in frame(s) {compact_frames(doubtful)}: look at their mattes in "
+            f"{output}, and give a corrected one of them as another reference frame with --matte-frame"
+        )
+    _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
+    return PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
+
+
+def budget_of(job: Job, device: torch.device) -> Budget:
+    """The budget of the matte: the job's, else the preset's for this kind of device."""
+    steps, seconds = (job.steps, job.time) if job.task == "propagate-matte" else (job.matte_steps, job.matte_time)
+    if steps is None and seconds is None:
+        return default_budget(job.quality, device.type == "cuda")
+    return Budget(steps, seconds)
+
+
+def with_mattes(shot: Shot, mattes: PropagatedMattes) -> Shot:
+    """The same shot with a matte on every frame."""
+    settings = replace(shot.settings, matte=mattes.pattern, matte_channel=None, matte_frame=None)
+    return open_shot(settings)
+
+
+def _write(
+    shot: Shot, found: Propagated, writer: MatteWriter, ledger: Ledger, events: Events, stop: StopRequest
+) -> None:
+    by_frame: dict[int, list[Picture]] = {}
+    for picture in shot.pictures:
+        by_frame.setdefault(picture.frame, []).append(picture)
+    for done, (frame, pictures) in enumerate(by_frame.items()):
+        events.tell(progress=LEARNING + (1 - LEARNING) * done / len(by_frame), frames_done=done)
+        if stop():
+            raise Stopped(STOPPED)
+        if not ledger.has(frame):
+            ledger.add(frame, writer.write(frame, {p.view: _matte(shot, found, p) for p in pictures}))
+    events.tell(progress=1.0, frames_done=len(by_frame))
+
+
+def _matte(shot: Shot, found: Propagated, picture: Picture) -> np.ndarray:
+    """The matte of one picture on the canvas ``[H, W]``: as drawn where it was drawn."""
+    if shot.has_own_matte(picture):
+        return shot.load_matte(picture.index)
+    return enlarge_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))
