@@ -8,6 +8,7 @@ gives the result.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -264,7 +265,7 @@ class _Propagation:
             share = min(state.seconds / budget.seconds, 0.99 if state.trained else 0.95)
         state.progress = max(state.progress, share)
         total, count = self._loss
-        loss = float(total) / max(1, count)
+        loss = float(total) / count if count else math.nan
         self._loss = torch.zeros_like(total), 0
         left = state.seconds / max(state.progress, 1e-3) * (1 - state.progress)
         if budget.seconds is not None:
