@@ -11,6 +11,7 @@ from internal_inpaint.shot.channels import view_prefix
 from internal_inpaint.shot.image import ImageHeader, NativePixels, Part, opened
 
 FILL_LAYER = "inpaint"
+CONFIDENCE_LAYER = "confidence"
 LOSSLESS = "zip"
 
 _HALF_MAX = 65504.0
@@ -39,6 +40,7 @@ class PartLayout:
     keeps_values: channels keep the plate's values; otherwise integers become scene-linear half.
     is_native: all channels are handed over in their one own type; otherwise as `dtype`.
     fill_views: the views whose `inpaint` layer is added to this part, four channels each.
+    confidence_views: the views whose `confidence` layer is added after those, one channel each.
     """
 
     part: Part
@@ -47,10 +49,16 @@ class PartLayout:
     is_native: bool
     dtype: np.dtype
     fill_views: tuple[str, ...]
+    confidence_views: tuple[str, ...] = ()
 
 
 def part_layout(
-    header: ImageHeader, part: Part, file_format: str, keeps_values: bool, fill_views: tuple[str, ...]
+    header: ImageHeader,
+    part: Part,
+    file_format: str,
+    keeps_values: bool,
+    fill_views: tuple[str, ...],
+    confidence_views: tuple[str, ...] = (),
 ) -> PartLayout:
     """Works out how `part` of the plate is stored in a file of `file_format`."""
     with opened(header.path, "plate") as source:
@@ -61,15 +69,19 @@ def part_layout(
     for view in fill_views:
         names += [f"{FILL_LAYER}.{view_prefix(part, view)}{base}" for base in "RGBA"]
         types += ["half"] * 4
+    for view in confidence_views:
+        names.append(f"{CONFIDENCE_LAYER}.{view_prefix(part, view)}Y")
+        types.append("half")
     one_type = len(set(types)) == 1
     spec.nchannels = len(names)
     spec.set_format(oiio.TypeDesc(types[0] if one_type else "float"))
     spec.channelnames = tuple(names)
     spec.channelformats = () if one_type else tuple(oiio.TypeDesc(name) for name in types)
     _set_storage(spec, header, part, file_format)
-    native = keeps_values and not fill_views and len(part.type_runs) == 1
+    adds_layers = bool(fill_views or confidence_views)
+    native = keeps_values and not adds_layers and len(part.type_runs) == 1
     dtype = np.dtype(np.float16 if set(types) == {"half"} else np.float32)
-    return PartLayout(part, spec, keeps_values, native, dtype, fill_views)
+    return PartLayout(part, spec, keeps_values, native, dtype, fill_views, confidence_views)
 
 
 def kept_compression(part: Part) -> str:
@@ -96,7 +108,7 @@ def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def join_planes(layout: PartLayout, planes: list[np.ndarray]) -> np.ndarray:
-    """Planes of several types as the one array OpenImageIO takes, with room for the fill: [H, W, C]."""
+    """Planes of several types as the one array OpenImageIO takes, with room for new layers: [H, W, C]."""
     whole = np.zeros((*planes[0].shape, layout.spec.nchannels), layout.dtype)
     for index, plane in enumerate(planes):
         whole[..., index] = plane.view(np.float32) if plane.dtype == np.uint32 else plane

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.shot.layout import FILL_LAYER, LOSSLESS, kept_compression, mixes_tiles
+from internal_inpaint.shot.layout import CONFIDENCE_LAYER, FILL_LAYER, LOSSLESS, kept_compression, mixes_tiles
 from internal_inpaint.shot.sequence import output_path
 from internal_inpaint.shot.shot import Shot
 
@@ -23,7 +23,7 @@ def output_paths(shot: Shot, output: str) -> dict[int, Path]:
     return paths
 
 
-def output_format(shot: Shot, output: str, fill_layer: bool) -> str:
+def output_format(shot: Shot, output: str, fill_layer: bool, confidence_layer: bool = False) -> str:
     """The output's OpenImageIO format; BadInput if it cannot hold this plate exactly."""
     extension = Path(output).suffix.lower()
     if Path(output).is_dir() or not extension or set(extension) <= set(".#@"):
@@ -40,9 +40,15 @@ def output_format(shot: Shot, output: str, fill_layer: bool) -> str:
             raise BadInput(f"--output {output} cannot hold a float plate; choose .exr")
         if fill_layer:
             raise BadInput(f"--output {output} has no layers for the fill; choose .exr")
+        if confidence_layer:
+            raise BadInput(f"--output {output} has no layers for the confidence; choose .exr")
     names = {channel.name for part in header.parts for channel in part.channels}
     if fill_layer and any(name.startswith(f"{FILL_LAYER}.") for name in names):
         raise BadInput(f"plate file {header.path} already has a layer {FILL_LAYER}; leave the fill layer out")
+    if confidence_layer and any(name.startswith(f"{CONFIDENCE_LAYER}.") for name in names):
+        raise BadInput(
+            f"plate file {header.path} already has a layer {CONFIDENCE_LAYER}; leave the confidence layer out"
+        )
     return kind
 
 

@@ -2,8 +2,8 @@
 
 EXR to EXR, every part, view, channel and attribute comes back as it was, bit for bit, except the
 filled channels where alpha > 0. What differs: a lossy compression is replaced by ZIP, a file that
-mixes tiled and untiled parts gets untiled ones (a warning says either), and the `inpaint` layer is
-added on request. A stored preview image is kept as it is, so it still shows the plate.
+mixes tiled and untiled parts gets untiled ones (a warning says either), and the `inpaint` and
+`confidence` layers are added on request. A stored preview image is kept as it is, so it still shows the plate.
 
 Integer plates (PNG, TIFF, DPX, JPEG) keep their code values in an integer output format; as EXR they
 become half float and scene-linear. OpenImageIO keeps the metadata of those formats that it can
@@ -21,11 +21,19 @@ import OpenImageIO as oiio
 from internal_inpaint.files import as_user_error, replace, sync
 from internal_inpaint.shot.exr_header import restore_attributes
 from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
-from internal_inpaint.shot.layout import FILL_LAYER, PartLayout, join_planes, part_layout, to_type, unit_planes
+from internal_inpaint.shot.layout import (
+    CONFIDENCE_LAYER,
+    FILL_LAYER,
+    PartLayout,
+    join_planes,
+    part_layout,
+    to_type,
+    unit_planes,
+)
 from internal_inpaint.shot.output import output_format, output_paths, output_warnings
 from internal_inpaint.shot.shot import Picture, Shot
 
-__all__ = ["FILL_LAYER", "FrameWriter", "Patch"]
+__all__ = ["CONFIDENCE_LAYER", "FILL_LAYER", "FrameWriter", "Patch"]
 
 
 @dataclass(frozen=True)
@@ -35,26 +43,29 @@ class Patch:
     rgb: float32 [H, W, 3], scene-linear, the finished composite plate x (1 - a) + fill x a.
     alpha: float32 [H, W], a; pixels where it is 0 are not touched.
     fill: float32 [H, W, 3], scene-linear, the fill alone (not premultiplied).
+    confidence: float32 [H, W] in 0..1, how far the shot shows what was filled; read where alpha > 0,
+        and needed only by a writer that adds the `confidence` layer.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray
     fill: np.ndarray
+    confidence: np.ndarray | None = None
 
 
 class FrameWriter:
     """Writes the frames of one shot. `warnings` says where the output must differ from the plate."""
 
-    def __init__(self, shot: Shot, output: str, fill_layer: bool = False):
+    def __init__(self, shot: Shot, output: str, fill_layer: bool = False, confidence_layer: bool = False):
         """Checks everything that can be wrong with `output` before any work is done.
 
         Raises BadInput for a pattern without frame numbers, an unknown or unsuitable file type, an
         output that is an input, a folder that cannot be made or written, or a plate that already has
-        an `inpaint` layer when `fill_layer` asks for one.
+        an `inpaint` layer when `fill_layer` asks for one, or `confidence` for `confidence_layer`.
         """
         self._shot = shot
-        self._fill_layer = fill_layer
-        self._format = output_format(shot, output, fill_layer)
+        self._fill_layer, self._confidence_layer = fill_layer, confidence_layer
+        self._format = output_format(shot, output, fill_layer, confidence_layer)
         self._paths = output_paths(shot, output)
         # Integers can only stay as they are in a file that holds integers.
         self._keeps_values = shot.is_float or self._format != "openexr"
@@ -92,10 +103,11 @@ class FrameWriter:
         for picture in pictures:
             by_part.setdefault(self._shot.picture_channels(picture).part, []).append(picture)
         parts = header.parts if header.kind == self._format else header.parts[:1]
-        layouts = [
-            part_layout(header, part, self._format, self._keeps_values, self._fill_views(by_part, part.index))
-            for part in parts
-        ]
+        layouts = []
+        for part in parts:
+            views = tuple(picture.view for picture in by_part.get(part.index, []))
+            filled, judged = views if self._fill_layer else (), views if self._confidence_layer else ()
+            layouts.append(part_layout(header, part, self._format, self._keeps_values, filled, judged))
         target = oiio.ImageOutput.create(str(path))
         specs = [layout.spec for layout in layouts]
         _check(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
@@ -108,9 +120,6 @@ class FrameWriter:
         finally:
             closed = target.close()
         _check(target, closed)
-
-    def _fill_views(self, by_part: dict[int, list[Picture]], part: int) -> tuple[str, ...]:
-        return tuple(picture.view for picture in by_part.get(part, []) if self._fill_layer)
 
     def _patched(self, header: ImageHeader, layout: PartLayout, pairs: list[tuple[Picture, Patch]]) -> np.ndarray:
         """The whole part as it is handed to OpenImageIO: [H, W, channels]."""
@@ -125,10 +134,15 @@ class FrameWriter:
         if layout.is_native:
             return native.runs[0]
         whole = join_planes(layout, planes)
+        after_fill = len(planes) + 4 * len(layout.fill_views)
+        whole[..., after_fill:] = 1  # what the plate itself shows is certain
         for picture, patch in pairs:
             if picture.view in layout.fill_views:
                 first = len(planes) + 4 * layout.fill_views.index(picture.view)
                 self._put_fill(picture, patch, whole[..., first : first + 4])
+            if picture.view in layout.confidence_views:
+                place = after_fill + layout.confidence_views.index(picture.view)
+                self._put_confidence(picture, patch, whole[..., place])
         return whole
 
     def _composite(self, picture: Picture, patch: Patch, channels: list[np.ndarray]) -> None:
@@ -150,6 +164,14 @@ class FrameWriter:
         premultiplied = self._encoded(patch.fill[inside][touched]) * alpha[touched][:, None]
         layer[touched, :3] = to_type(premultiplied, np.dtype(np.float16))
         layer[..., 3] = alpha
+
+    def _put_confidence(self, picture: Picture, patch: Patch, plane: np.ndarray) -> None:
+        """The `confidence` layer: the patch's where alpha > 0, data and not colour."""
+        if patch.confidence is None:
+            raise ValueError("the confidence layer needs a confidence in every patch")
+        inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
+        touched = patch.alpha[inside] > 0.0
+        plane[touched] = np.clip(np.nan_to_num(patch.confidence[inside][touched]), 0.0, 1.0)
 
     def _encoded(self, rgb: np.ndarray) -> np.ndarray:
         """Scene-linear to the colour space that the new file's values are in."""

@@ -1,0 +1,156 @@
+"""How far the shot itself shows what was filled: 1 where other pictures show the same, 0 where it is invented.
+
+Each hole pixel is followed along the motion to where the shot shows it, in both directions of time (``sight``).
+What is seen there is compared with the fill: a fill that agrees with what the shot shows is as good as shown; one
+that does not is wrong, or what is behind it changes. What is seen nowhere had to be invented.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from internal_inpaint.errors import Stopped
+from internal_inpaint.files import as_user_error, replace
+from internal_inpaint.rendering.sight import HOLE, KNOWN, Kept, Sight, sights
+
+PATCH_SIGMA = 1.5  # pixels over which fill and sight are compared: single pixels of grain differ anyway
+DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e
+CONFIDENT = 0.5  # from here on a pixel counts as shown by the shot
+_CONTRAST_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One picture: its hole's share of the known and hole pixels, the mean confidence there (``None`` without a
+    hole), and the share of its hole that is confident."""
+
+    coverage: float
+    confidence: float | None
+    confident: float | None
+
+
+def measure_confidence(
+    frames: np.ndarray,
+    state: np.ndarray,
+    fills: np.ndarray,
+    path: Path,
+    views: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> np.ndarray:
+    """Measure the confidence of a whole shot, in memory that does not grow with its length.
+
+    Args:
+        frames: ``[N, h, w, 3]`` working space, 0 where not known (``FrameStore.frames``).
+        state: ``[N, h, w]`` uint8, 0 known, 1 hole, 2 void.
+        fills: ``[N, h, w, 3]`` working space, read where ``state`` is 1.
+        path: of the result, a ``.npy`` file; it appears under its name only when complete.
+        views: pictures a frame; pictures of one view are ``views`` apart.
+        progress: told (done, of all) pictures.
+        should_stop: asked before every picture.
+
+    Returns:
+        ``[N, h, w]`` float16 memory map: 0 to 1 in the hole, 1 elsewhere.
+
+    Raises:
+        Stopped: on request; nothing is left, the next call begins anew.
+        OutOfResources, BadInput: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        result = np.lib.format.open_memmap(unfinished, "w+", np.float16, state.shape)
+        told = _Told(2 * len(state), progress, should_stop)
+        for view in range(views):
+            track = range(view, len(state), views)
+            for index, plane in _track(frames, state, fills, track, told):
+                result[index] = plane
+        result.flush()
+        del result
+        replace(unfinished, path)
+    except OSError as error:
+        raise as_user_error(error, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A confidence plane ``[h, w]`` at the plate's ``(height, width)``, float32, bilinear."""
+    return cv2.resize(np.asarray(plane, np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def figures(plane: np.ndarray, state: np.ndarray) -> Figures:
+    """What one picture's confidence ``[h, w]`` comes to, over the hole of its ``state`` ``[h, w]``."""
+    hole = np.asarray(state) == HOLE
+    inside = hole.sum() + (np.asarray(state) == KNOWN).sum()
+    coverage = float(hole.sum() / max(1, inside))
+    if not hole.any():
+        return Figures(coverage, None, None)
+    values = np.asarray(plane, np.float32)[hole]
+    return Figures(coverage, float(values.mean()), float((values >= CONFIDENT).mean()))
+
+
+class _Told:
+    """Progress and the wish to stop, asked at every picture of either sweep."""
+
+    def __init__(self, total: int, progress: Callable | None, should_stop: Callable | None) -> None:
+        self._done, self._total, self._progress, self._should_stop = 0, total, progress, should_stop
+
+    def __call__(self) -> None:
+        if self._should_stop and self._should_stop():
+            raise Stopped("stopped while judging the fill; run the same command again to go on")
+        if self._progress:
+            self._progress(self._done // 2, self._total // 2)
+        self._done += 1
+
+
+def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: _Told):
+    """The confidence of one view's pictures: (index, ``[h, w]`` float32), in their order."""
+
+    def filled(index: int) -> np.ndarray:
+        hole = np.asarray(state[index])[..., None] == HOLE
+        return np.where(hole, fills[index], frames[index]).astype(np.float32)
+
+    def swept(order: Sequence[int]):
+        for index, sight in sights(filled, state, order):
+            told()
+            yield index, sight
+
+    contrast = _contrast(frames, state, track)
+    with contextlib.closing(Kept(swept(track[::-1]))) as later:
+        for index, earlier in swept(track):
+            here = np.asarray(state[index])
+            hole = here == HOLE
+            plane = np.ones(here.shape, np.float32)
+            if hole.any():
+                fill = filled(index)
+                both = (earlier, later.of(index, here))
+                error = np.minimum(*(_difference(fill, sight, frames) for sight in both))
+                plane[hole] = np.exp(-error[hole] / (DOUBT * contrast))
+            yield index, plane
+
+
+def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarray:
+    """Mean difference ``[h, w]`` between fill and sight round each pixel, infinite where nothing is seen."""
+    apart = np.zeros((*fill.shape[:2], 2), np.float32)
+    found = sight.picture >= 0
+    place = sight.rows[found], sight.columns[found]
+    apart[..., 0][place] = np.abs(fill[place] - sight.look(frames)[found]).mean(axis=1)
+    apart[..., 1][place] = 1
+    near = cv2.GaussianBlur(apart, (0, 0), PATCH_SIGMA)
+    return np.where(apart[..., 1] > 0, near[..., 0] / np.maximum(near[..., 1], 1e-6), np.inf)
+
+
+def _contrast(frames: np.ndarray, state: np.ndarray, track: Sequence[int]) -> float:
+    """Standard deviation of the known pixels of a few pictures: what one picture of the shot could be off by."""
+    spread = np.linspace(0, len(track) - 1, min(len(track), _CONTRAST_PICTURES)).round().astype(int)
+    known = [np.asarray(frames[i], np.float32)[np.asarray(state[i]) == KNOWN] for i in (track[k] for k in spread)]
+    values = np.concatenate(known)
+    return max(float(values.std(axis=0).mean()), 1e-3) if len(values) else 1.0

@@ -1,0 +1,150 @@
+"""Where the shot itself shows what a hole hides: each hidden pixel followed along the motion, both ways in time.
+
+Between neighbouring pictures the motion is measured where both are known and checked forth and back; inside a
+hole nobody sees it move, so it is completed smoothly from round the hole. A hidden pixel whose place in the next
+picture is known has been found; otherwise it is where that place was found. One sweep over the shot so follows
+every pixel as far as the shot goes, with the motion of one pair of pictures in memory at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from internal_inpaint.methods import motion
+
+KNOWN, HOLE = 0, 1
+_BLEED = 5  # pixels by which DIS lets the motion of a hole's edge into what is round it
+_NOWHERE = -1
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Where the hole pixels of one picture are seen in one direction of time.
+
+    Attributes:
+        rows, columns: ``[P]`` int, the hole's pixels in reading order.
+        picture: ``[P]`` int32, the index of the picture that shows it, or -1: none does.
+        y, x: ``[P]`` float32, the place in that picture, in pixels.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    picture: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+    def look(self, frames: np.ndarray) -> np.ndarray:
+        """What is there: ``[P, C]`` float32 out of ``frames`` ``[N, H, W, C]``, bilinear; 0 where nowhere."""
+        height, width = frames.shape[1:3]
+        found = self.picture >= 0
+        seen = np.zeros((len(self.rows), frames.shape[3]), np.float32)
+        picture, y, x = self.picture[found], self.y[found], self.x[found]
+        top = np.clip(np.floor(y), 0, max(0, height - 2)).astype(np.int64)
+        left = np.clip(np.floor(x), 0, max(0, width - 2)).astype(np.int64)
+        down, right = np.clip(y - top, 0, 1)[:, None], np.clip(x - left, 0, 1)[:, None]
+        below, beside = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+
+        def at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            return frames[picture, rows, columns].astype(np.float32)
+
+        upper = at(top, left) * (1 - right) + at(top, beside) * right
+        lower = at(below, left) * (1 - right) + at(below, beside) * right
+        seen[found] = upper * (1 - down) + lower * down
+        return seen
+
+
+def sights(
+    filled: Callable[[int], np.ndarray], state: np.ndarray, order: Sequence[int]
+) -> Iterable[tuple[int, Sight]]:
+    """Follow the holes of a track of pictures towards those that come earlier in ``order``.
+
+    Args:
+        filled: picture by index, ``[H, W, 3]`` float32 working space, the holes filled: only so that no
+            edge of an empty hole disturbs the motion round it.
+        state: ``[N, H, W]`` uint8, 0 known, 1 hole, 2 void.
+        order: indices of the pictures, neighbours in time next to each other.
+
+    Yields:
+        For each picture, in that order, its index and where its hole pixels are seen in those before it.
+    """
+    height, width = state.shape[1:]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    before: tuple | None = None
+    for index in order:
+        here = np.asarray(state[index])
+        # A known pixel beside the hole holds some of the object's edge: it is not what the shot shows.
+        solid = cv2.erode((here == KNOWN).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+        picture = np.where(solid, index, _NOWHERE).astype(np.int32)
+        to_y, to_x = y.copy(), x.copy()
+        if before is not None:
+            hidden = ~solid & (here <= HOLE)
+            step = _step(filled, state, index, before[0])[hidden]
+            at_x, at_y = x[hidden] + step[:, 0], y[hidden] + step[:, 1]
+            inside = (at_x >= 0) & (at_x <= width - 1) & (at_y >= 0) & (at_y <= height - 1)
+            columns = np.clip(np.rint(at_x), 0, width - 1).astype(np.int64)
+            rows = np.clip(np.rint(at_y), 0, height - 1).astype(np.int64)
+            # The way on from the nearest pixel, plus what rounding to it has left out.
+            picture[hidden] = np.where(inside, before[1][rows, columns], _NOWHERE)
+            to_y[hidden] = before[2][rows, columns] + (at_y - rows)
+            to_x[hidden] = before[3][rows, columns] + (at_x - columns)
+        rows, columns = np.nonzero(here == HOLE)
+        place = rows, columns
+        yield index, Sight(rows, columns, picture[place], to_y[place], to_x[place])
+        before = index, picture, to_y, to_x
+
+
+class Kept:
+    """The sights of one direction, kept in a file without a name: 12 bytes a hole pixel, whatever the length."""
+
+    def __init__(self, swept: Iterable[tuple[int, Sight]]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
+        self._places: dict[int, tuple[int, int]] = {}
+        for index, sight in swept:
+            self._places[index] = self._file.tell(), len(sight.rows)
+            for part in (sight.picture, sight.y, sight.x):
+                self._file.write(np.ascontiguousarray(part).tobytes())
+
+    def of(self, index: int, state: np.ndarray) -> Sight:
+        """One picture's, whose ``state`` ``[H, W]`` says where the hole is."""
+        start, count = self._places[index]
+        self._file.seek(start)
+        picture, y, x = (
+            np.frombuffer(self._file.read(4 * count), kind) for kind in (np.int32, np.float32, np.float32)
+        )
+        return Sight(*np.nonzero(state == HOLE), picture, y, x)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def completed(step: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    """Motion ``[H, W, 2]`` where it is trusted ``[H, W]`` in 0..1, and smoothly from round about elsewhere.
+
+    Pulled up a pyramid as weighted means and pushed down again (push-pull, Gortler et al. 1996). Without any
+    trusted pixel: no motion.
+    """
+    height, width = trusted.shape
+    trusted = trusted.astype(np.float32)[..., None]
+    if min(height, width) <= 2:
+        mean = (step * trusted).sum(axis=(0, 1)) / max(float(trusted.sum()), 1e-6)
+        return np.where(trusted > 0, step, mean).astype(np.float32)
+    half = (width + 1) // 2, (height + 1) // 2
+    weight = cv2.resize(trusted, half, interpolation=cv2.INTER_AREA)[..., None]
+    coarse = cv2.resize(step * trusted, half, interpolation=cv2.INTER_AREA) / np.maximum(weight, 1e-6)
+    coarse = completed(coarse, np.minimum(4 * weight[..., 0], 1))
+    return step * trusted + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) * (1 - trusted)
+
+
+def _step(filled: Callable[[int], np.ndarray], state: np.ndarray, index: int, other: int) -> np.ndarray:
+    """Motion ``[H, W, 2]`` from one picture to another, completed where it is hidden in either."""
+    start, end = filled(index), filled(other)
+    there, back = motion.flow(start, end), motion.flow(end, start)
+    known = (np.asarray(state[index]) == KNOWN).astype(np.uint8)
+    known = cv2.erode(known, np.ones((_BLEED, _BLEED), np.uint8), borderValue=1)
+    lands = motion.carried((np.asarray(state[other]) == KNOWN).astype(np.float32), there) > 0.99
+    return completed(there, (known > 0) & lands & motion.agrees(there, back))
