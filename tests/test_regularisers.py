@@ -402,3 +402,23 @@ def test_what_frames_contradict_each_other_about_is_filled_sharper_with_the_anti
     without, with_it = (detail(filled(pictures, ambiguity=weight)) / truth for weight in (0.0, 0.1))
     assert without < 0.3
     assert with_it > 1.5 * without
+
+
+def test_what_no_frame_shows_flickers_less_with_the_stabilisation_term():
+    """The camera trembles by a pixel or two and the light by a few per cent; the hole never moves."""
+    rng = np.random.default_rng(0)
+    ground = blobs(rng, 1, 56, 72)[0]
+    moves = [(*rng.integers(0, 3, 2), float(rng.uniform(0.95, 1.05))) for _ in range(8)]
+    pictures = torch.stack([(ground[dy : dy + 48, dx : dx + 64] + 1) * light - 1 for dy, dx, light in moves])
+
+    def flicker(frames):
+        # Each frame laid back over the ground, in the same light: a steady fill is the same in all.
+        steady = [
+            (frame[:, 18 - dy : 30 - dy, 24 - dx : 40 - dx] + 1) / light - 1
+            for frame, (dy, dx, light) in zip(frames, moves, strict=True)
+        ]
+        return float(torch.stack(steady).std(0).mean())
+
+    assert flicker(pictures.permute(0, 3, 1, 2)) < 1e-6
+    without, with_it = (flicker(filled(pictures, stabilise=weight)) for weight in (0.0, 1.0))
+    assert with_it < 0.95 * without
