@@ -289,9 +289,9 @@ class Trainer:
         self.optimiser.step()
         return loss.detach()
 
-    def _forward(self, masked: Tensor, hidden: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+    def _forward(self, masked: Tensor, hidden: Tensor, *extra: Tensor) -> list[Tensor]:
         with autocast(self.device, self.counters.bf16):
-            return self.network(masked, hidden, extra)
+            return self.network(masked, hidden, *extra)
 
     def _validate(self, schedule: Schedule, progress: float, loss: float | None) -> bool:
         """Judge the weights, keep them if they are the best. False if they give no number at all."""

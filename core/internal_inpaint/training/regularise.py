@@ -15,7 +15,7 @@ from internal_inpaint.training.encoders import STRIDE
 from internal_inpaint.training.sampling import Batch, HoleSampler, Placement
 from internal_inpaint.training.stabilise import apply_change, draw_change, stabilise_loss
 
-Forward = Callable[[Tensor, Tensor, Tensor | None], list[Tensor]]
+Forward = Callable[..., list[Tensor]]
 
 
 class Regularisers:
@@ -64,7 +64,7 @@ class Regularisers:
         """The weighted sum of both terms for a batch; the host does not wait for the device.
 
         Args:
-            forward: the network with its mask: (masked, hidden, extra) to its outputs, the result last.
+            forward: the network with its mask: (masked, hidden[, extra]) to its outputs, the result last.
             sampler: gathers the other frames that the output is compared with.
             placements: of the batch.
             output: ``[B, 3, h, w]``, the network's result for the batch; gradients flow back through it.
@@ -79,7 +79,8 @@ class Regularisers:
         if config.stabilise:
             change = draw_change(rng, len(placements))
             changed = apply_change(change, batch.target, batch.hidden, batch.known, batch.synthetic, extra)
-            again = forward(changed.picture * (1 - changed.hidden), changed.hidden, changed.extra)[-1]
+            more = () if extra is None else (changed.extra,)
+            again = forward(changed.picture * (1 - changed.hidden), changed.hidden, *more)[-1]
             share = config.hole_weight
             term = stabilise_loss(output, batch.target, batch.known, batch.synthetic, again, changed, share)
             loss = loss + config.stabilise * term
