@@ -215,6 +215,9 @@ def _say_training(result) -> None:
     if result.frames:
         print(f"{result.frames} frames: {result.output}")
     print(f"contact sheet: {result.contact_sheet}")
+    if result.report:
+        sure = f" (mean confidence of the fill {result.confidence:.2f})" if result.confidence is not None else ""
+        print(f"report: {result.report}{sure}")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -38,10 +38,11 @@ STAGES = {
     "matte": ("finding the matte", 25),
     "read": ("reading the shot", 6),
     "train": ("training", 75),
-    "render": ("rendering", 14),
-    "report": ("reporting", 3),
+    "judge": ("judging the fill", 4),
+    "render": ("rendering", 12),
+    "report": ("reporting", 1),
 }
-STAGES_OF_A_RUN = ("open", "read", "train", "render", "report")
+STAGES_OF_A_RUN = ("open", "read", "train", "judge", "render", "report")
 
 
 class Events:
@@ -55,6 +56,7 @@ class Events:
     def __init__(self, folder: Path, display: Callable[[dict], None] | None = None) -> None:
         self._status, self._log = folder / "status.json", folder / "events.jsonl"
         self._display = display or (lambda event: None)
+        self.warnings: list[str] = []
         self.plan(*STAGES_OF_A_RUN)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS)
         self._state.update(state="running", pid=os.getpid(), host=socket.gethostname())
@@ -75,6 +77,8 @@ class Events:
         progress, warning = changes.pop("progress", None), changes.pop("warning", None)
         self._state.update(message=None, **{k: v for k, v in changes.items() if k != "message"})
         self._state["message"] = changes.get("message", warning)
+        if warning:
+            self.warnings.append(warning)
         if self._state["state"] == "done":
             self._state["percent"] = 100.0
         elif progress is not None and self._state["stage"] in self._shares:

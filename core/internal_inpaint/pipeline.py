@@ -22,6 +22,7 @@ from internal_inpaint.learning import STOPPED, learn, learned, render_stages, re
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.mattes import PropagatedMattes, propagate_mattes, refuse_nothing_to_do, with_mattes
 from internal_inpaint.methods.memory import is_out_of_memory
+from internal_inpaint.outcome import Judgement, forget, judge, report
 from internal_inpaint.preview import Preview
 from internal_inpaint.propagation import MatteWriter
 from internal_inpaint.rendering.cascade import Cascade
@@ -44,6 +45,8 @@ class Result:
     psnr: float | None = None
     training_s: float = 0.0
     contact_sheet: str = ""
+    report: str = ""
+    confidence: float | None = None
     mattes: str = ""
     matte_s: float = 0.0
     matte_steps: int = 0
@@ -126,7 +129,7 @@ def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter | MatteWriter]:
 
 
 def _writer(shot: Shot, job: Job) -> FrameWriter:
-    return FrameWriter(shot, job.output, fill_layer=job.fill_layer)
+    return FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer)
 
 
 def _run(
@@ -139,10 +142,11 @@ def _run(
     if restart:
         _forget(folder)
     jobs.write_job(job, folder)
-    warned = [*shot.warnings, *getattr(writer, "warnings", ())]
-    for warning in warned:
+    for warning in (*shot.warnings, *getattr(writer, "warnings", ())):
         events.tell(warning=warning)
     _check(stop)
+    timings: dict[str, float] = {}
+    lap = _stopwatch(timings)
 
     mattes = None
     if not shot.has_all_mattes or job.task == "propagate-matte":
@@ -150,8 +154,9 @@ def _run(
         events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
         output = job.output if only else str(folder.absolute() / "matte" / "frames" / "matte.####.exr")
         mattes = propagate_mattes(job, shot, folder, device, events, stop, output)
+        lap("finding the matte")
         if only:
-            return _finished(folder, events, started, warned, job, mattes=mattes, frames=len(shot.frames))
+            return _finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
         shot = with_mattes(shot, mattes)
         writer = _writer(shot, job)
 
@@ -169,6 +174,7 @@ def _run(
         should_stop=stop,
     )
     _check(stop)
+    lap("reading")
 
     holes = [index for index, plane in enumerate(stores[0].state) if (plane & 1).any()]
     space = stores[0].working_space
@@ -179,18 +185,26 @@ def _run(
     ready = render_stages([stage.stage for stage in found], stores, checkpoints, device)
     cascade = Cascade(ready, gains_by_bf16(device))
     renewed(preview.renew, cascade, events)
+    lap("training")
     if render:
         # Weights, files and settings, place: whatever changes a frame is in the key.
-        weights = " ".join(checkpoint.digest(stage.checkpoint) for stage in found)
-        key = f"{weights} {stores[0].source} {job.output} {job.fill_layer}"
+        key = " ".join([*(checkpoint.digest(stage.checkpoint) for stage in found), stores[0].source])
         renderer = Renderer(cascade, space.to_linear)
-        _render(shot, writer, renderer, Ledger(folder / "rendered.json", writer, key), events, stop)
+        judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
+        lap("judging")
+        ledger = Ledger(
+            folder / "rendered.json", writer, f"{key} {job.output} {job.fill_layer} {job.confidence_layer}"
+        )
+        _render(shot, writer, renderer, judgement if job.confidence_layer else None, ledger, events, stop)
+        lap("rendering")
+        timings["training"] = sum(stage.counters.seconds for stage in found)
+        events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
+        report(job, folder, shot, renderer, judgement, found, mattes, device, timings, events.warnings)
 
     return _finished(
         folder,
         events,
         started,
-        warned,
         job,
         mattes=mattes,
         frames=len(shot.frames) if render else 0,
@@ -198,6 +212,8 @@ def _run(
         psnr=found[-1].counters.best_psnr,
         training_s=round(sum(stage.counters.seconds for stage in found), 1),
         contact_sheet=str(preview.path),
+        report=str(folder / "report.html") if render else "",
+        confidence=judgement.mean if render else None,
     )
 
 
@@ -205,7 +221,6 @@ def _finished(
     folder: Path,
     events: Events,
     started: float,
-    warned: list[str],
     job: Job,
     mattes: PropagatedMattes | None,
     frames: int,
@@ -223,13 +238,24 @@ def _finished(
     result = Result(
         frames=frames,
         total_s=round(time.monotonic() - started, 1),
-        warnings=tuple(warned),
+        warnings=tuple(events.warnings),
         output=job.output if frames else "",
         **learned,
     )
     write_atomically(folder / "summary.json", json.dumps(asdict(result), indent=1))
     events.tell(state="done", eta_s=0.0, message="done", progress=1.0)
     return result
+
+
+def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:
+    """A function that notes, under a name, the seconds since it was called last."""
+    last = time.monotonic()
+
+    def lap(name: str) -> None:
+        nonlocal last
+        timings[name], last = time.monotonic() - last, time.monotonic()
+
+    return lap
 
 
 def shot_settings(job: Job) -> ShotSettings:
@@ -243,6 +269,7 @@ def _render(
     shot: Shot,
     writer: FrameWriter,
     renderer: Renderer,
+    judgement: Judgement | None,
     ledger: Ledger,
     events: Events,
     stop: StopRequest,
@@ -263,7 +290,8 @@ def _render(
         for picture in pictures:
             loaded = shot.load(picture.index)
             result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
-            patches[picture.view] = Patch(rgb=result, alpha=loaded.alpha, fill=fill)
+            sure = judgement and judgement.plane(picture.index, loaded.alpha.shape)
+            patches[picture.view] = Patch(result, loaded.alpha, fill, sure)
         ledger.add(frame, writer.write(frame, patches))
         rendered += 1
     events.tell(progress=1.0, frames_done=len(by_frame), eta_s=None)
@@ -281,6 +309,7 @@ def _forget(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("rendered.json", "mattes.json"):
         (folder / name).unlink(missing_ok=True)
+    forget(folder)
 
 
 def _sweep(folder: Path) -> None:

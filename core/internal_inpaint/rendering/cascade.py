@@ -41,7 +41,7 @@ class Cascade:
     """
 
     def __init__(self, stages: Sequence[RenderStage], bf16: bool = False) -> None:
-        self.stages, self._bf16 = tuple(stages), bf16
+        self.stages, self.bf16 = tuple(stages), bf16
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class Cascade:
             pixels = torch.from_numpy(np.asarray(below.frames[index], np.float32))
             prior = enlarge(torch.where(known, pixels, fill), stage.size)
         device = next(stage.network.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return fill_frame(stage.network, frame, unknown, wanted, prior=prior)
 
 

@@ -1,0 +1,182 @@
+"""How a run came out: the confidence of its fill, and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import torch
+
+from internal_inpaint.control import StopRequest
+from internal_inpaint.errors import Stopped
+from internal_inpaint.events import Events
+from internal_inpaint.files import as_user_error, write_atomically
+from internal_inpaint.job import Job
+from internal_inpaint.learning import Learned
+from internal_inpaint.mattes import PropagatedMattes
+from internal_inpaint.rendering.cascade import Cascade
+from internal_inpaint.rendering.confidence import enlarged, figures, measure_confidence
+from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.report.page import Exhibit, FrameFigures, ReportData, chosen_frames, write_report
+from internal_inpaint.report.page import Stage as ReportStage
+from internal_inpaint.shot import HOLE, FrameStore, Shot, compact_frames
+from internal_inpaint.version import __version__
+
+STOPPED = "stopped on request; run the same command again to go on"
+FILLING = 0.5  # share of the judging that goes into filling the frames once more, small
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The confidence of every picture ``[N, h, w]`` float16 at the coarsest stage's size, and what it comes to."""
+
+    planes: np.ndarray
+    frames: tuple[FrameFigures, ...]
+
+    def plane(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """``[H, W]`` float32: the confidence of one picture, enlarged to ``size``."""
+        return enlarged(self.planes[index], size)
+
+    @property
+    def mean(self) -> float | None:
+        """Over all hole pixels; ``None`` without any."""
+        weighed = [(f.confidence, f.coverage) for f in self.frames if f.confidence is not None]
+        whole = sum(weight for _, weight in weighed)
+        return sum(value * weight for value, weight in weighed) / whole if whole else None
+
+
+def judge(
+    cascade: Cascade, store: FrameStore, shot: Shot, folder: Path, key: str, events: Events, stop: StopRequest
+) -> Judgement:
+    """Measure how far the shot shows what was filled, or read what an earlier run with these weights measured.
+
+    Args:
+        cascade: what fills the frames; only its coarsest stage is used.
+        store: of the coarsest stage.
+        folder: of the job.
+        key: of all that the fill depends on.
+
+    Raises:
+        Stopped, OutOfResources, BadInput.
+    """
+    planes, about = folder / "confidence.npy", folder / "confidence.json"
+    events.tell(stage="judge", progress=0.0, frames=None, frames_done=None)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        read = json.loads(about.read_text())
+        there = np.load(planes, mmap_mode="r")
+        if read["key"] == key and there.shape == store.state.shape:
+            return Judgement(there, tuple(FrameFigures(**figure) for figure in read["frames"]))
+    fills = folder / ".fills.npy.part"
+    try:
+        filled = _fills(Cascade(cascade.stages[:1], cascade.bf16), store, fills, events, stop)
+        found = measure_confidence(
+            store.frames,
+            store.state,
+            filled,
+            planes,
+            len(shot.views),
+            progress=lambda done, of: events.tell(progress=FILLING + (1 - FILLING) * done / max(1, of)),
+            should_stop=stop,
+        )
+        del filled
+    except OSError as error:
+        raise as_user_error(error, str(error.filename or fills)) from error
+    finally:
+        fills.unlink(missing_ok=True)
+    frames = []
+    for picture in shot.pictures:
+        measured = figures(found[picture.index], store.state[picture.index])
+        frames.append(FrameFigures(picture.frame, **asdict(measured), view=picture.view))
+    judged = {"key": key, "frames": [asdict(figure) for figure in frames]}
+    write_atomically(about, json.dumps(judged, indent=1))
+    return Judgement(found, tuple(frames))
+
+
+def _fills(cascade: Cascade, store: FrameStore, path: Path, events: Events, stop: StopRequest) -> np.ndarray:
+    """``[N, h, w, 3]`` float16 memory map: every hole as the coarsest stage fills it."""
+    fills = np.lib.format.open_memmap(path, "w+", np.float16, store.frames.shape)
+    for index in range(len(fills)):
+        if stop():
+            raise Stopped(STOPPED)
+        wanted = torch.from_numpy(np.asarray(store.state[index]) == HOLE)
+        if wanted.any():
+            fills[index] = cascade.fill(index, wanted).numpy()
+        events.tell(progress=FILLING * (index + 1) / len(fills))
+    return fills
+
+
+def report(
+    job: Job,
+    folder: Path,
+    shot: Shot,
+    renderer: Renderer,
+    judgement: Judgement,
+    learned: tuple[Learned, ...],
+    mattes: PropagatedMattes | None,
+    device: torch.device,
+    timings: dict[str, float],
+    warnings: list[str],
+) -> Path:
+    """Write the job folder's ``report.html``; returns its path."""
+    exhibits = []
+    for index in chosen_frames(judgement.frames):
+        picture, loaded = shot.pictures[index], shot.load(index)
+        result, _ = renderer.render(index, loaded.rgb, loaded.alpha)
+        sure = judgement.plane(index, loaded.alpha.shape)
+        exhibits.append(Exhibit(picture.frame, loaded.rgb, result, loaded.alpha, sure, picture.view))
+    counters = learned[-1].counters
+    settings = {name: value for name, value in asdict(job).items() if value is not None}
+    settings |= {
+        "working colour space": shot.colour.name,
+        "matte grown, feathered": f"{shot.grow} px, {shot.feather} px",
+        "learned at": ", ".join(stage.stage.name for stage in learned),
+        "training steps": ", ".join(str(stage.counters.step) for stage in learned),
+        "network": learned[0].stage.config.network.kind,
+    }
+    if mattes is not None:
+        settings["mattes propagated to"] = mattes.pattern
+        settings["matte doubtful in frames"] = compact_frames(mattes.doubtful_frames) or "none"
+    path = folder / "report.html"
+    write_report(
+        ReportData(
+            title=Path(job.output).name,
+            frames=judgement.frames,
+            exhibits=exhibits,
+            output=job.output,
+            folder=str(folder.absolute()),
+            quality=job.quality,
+            psnr=counters.best_psnr,
+            stages=[ReportStage(stage.stage.name, stage.counters.history) for stage in learned],
+            timings=timings,
+            settings=settings,
+            versions={
+                "Internal Inpaint": __version__,
+                "PyTorch": torch.__version__,
+                "OpenImageIO": oiio.VERSION_STRING,
+                "Python": platform.python_version(),
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
+            },
+            warnings=warnings,
+            pixel_aspect=shot.pixel_aspect,
+            finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        ),
+        path,
+    )
+    return path
+
+
+def _cpu() -> str:
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier run of the folder has judged."""
+    for name in ("confidence.npy", "confidence.json", "report.html"):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
