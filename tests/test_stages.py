@@ -59,12 +59,8 @@ class TestPlan:
         assert not stages[0].config.network.refines
         if quality != "paper" or canvas[0] * canvas[1] > 1280 * 720:
             assert stages[-1].size == canvas
-        assert plan_stages(canvas, PRESETS[quality], not on_cuda, stages[0].size) == tuple(
-            dataclasses.replace(there, config=here.config)
-            for here, there in zip(
-                plan_stages(canvas, PRESETS[quality], not on_cuda, stages[0].size), stages, strict=True
-            )
-        ), "what was begun on one kind of device goes on on another at the same sizes"
+        elsewhere = plan_stages(canvas, PRESETS[quality], not on_cuda, stages[0].size)
+        assert [there.size for there in elsewhere] == [here.size for here in stages], "begun here, gone on with there"
 
     def test_the_papers_steps_at_4k(self):
         stages = plan_stages((2160, 3840), PRESETS["paper"], True)

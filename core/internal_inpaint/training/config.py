@@ -14,7 +14,7 @@ class Progressive:
     Attributes:
         above_pixels: plates with no more pixels are learned in one stage.
         first_pixels: of the first stage; ``None``: the recipe's ``working_pixels``.
-        weight: budget of the second stage, as a multiple of the first's.
+        weight: budget of the second stage, as a multiple of the first's, on (CUDA, CPU).
         growth: budget of each further stage, as a multiple of the one before.
         patch: side in pixels of the patches that finer stages are trained on, on (CUDA, CPU).
         network: of the finer stages; they refine, and its width is the recipe's.
@@ -24,7 +24,7 @@ class Progressive:
 
     above_pixels: int = 0
     first_pixels: int | None = None
-    weight: float = 0.5
+    weight: tuple[float, float] = (0.5, 0.25)
     growth: float = 1.0
     patch: tuple[int, int] = (256, 128)
     network: str = "base"
@@ -102,7 +102,8 @@ class TrainingConfig:
         pairs = {name: tuple(data[name]) for name in ("working_pixels", "batch_pixels")}
         progressive = data["progressive"] and dict(data["progressive"])
         if progressive:
-            progressive = Progressive(**{**progressive, "patch": tuple(progressive["patch"])})
+            by_device = {name: tuple(progressive[name]) for name in ("patch", "weight")}
+            progressive = Progressive(**{**progressive, **by_device})
         return TrainingConfig(**{**data, **pairs, "progressive": progressive})
 
 
@@ -147,7 +148,7 @@ PRESETS: dict[str, TrainingConfig] = {
         progressive=Progressive(
             above_pixels=1280 * 720,
             first_pixels=960 * 540,
-            weight=1.5,
+            weight=(1.5, 1.5),
             growth=4 / 3,
             patch=(512, 512),
             network="coarse-to-fine",

@@ -66,7 +66,7 @@ def plan_stages(
         tuple(round(side * (whole / side) ** (k / count)) for side, whole in zip(first, canvas, strict=True))
         for k in range(1, count + 1)
     ]
-    weights = [1.0] + [finer.weight * finer.growth**k for k in range(count)]
+    weights = [1.0] + [finer.weight[0 if on_cuda else 1] * finer.growth**k for k in range(count)]
     shares = [weight / sum(weights) for weight in weights]
     coarse = replace(config, batch=finer.batch or config.batch, lr=finer.lr or config.lr)
     patch = finer.patch[0 if on_cuda else 1]

@@ -1,0 +1,173 @@
+"""Roto one frame, get the rest, through the command line: run, propagate-matte, stopped, corrected, refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import internal_inpaint
+from test_run import frame, pixels, start, status, wait_for
+
+from internal_inpaint.files import write_atomically
+
+STEPS = ("--steps", "6", "--device", "cpu", "--progress", "plain")
+MATTE_STEPS = ("--matte-frame", "1003", "--matte-steps", "60")
+
+
+@pytest.fixture(scope="module")
+def finished(sample, tmp_path_factory):
+    """A run from the matte of frame 1003 alone: (output pattern, job folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("roto")
+    output, work = folder / "clean.####.exr", folder / "job"
+    done = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
+    assert done.returncode == 0, done.stderr
+    return output, work, done
+
+
+def options(sample, output, work):
+    return ["--plate", sample.plate, "--matte", sample.matte, "--output", output, "--work", work]
+
+
+def matte_of(work, number):
+    return frame(Path(work) / "matte" / "frames" / "matte.####.exr", number)
+
+
+def overlap(found, truth):
+    found, truth = found > 0.5, truth > 0.5
+    return (found & truth).sum() / max(1, (found | truth).sum())
+
+
+def test_every_frame_gets_a_matte_and_the_drawn_one_stays_as_drawn(sample, finished):
+    _, work, done = finished
+    assert "the matte was learned in 60 steps" in done.stdout
+    for number in sample.frames:
+        found, spec = pixels(matte_of(work, number))
+        truth, wanted = pixels(frame(sample.matte, number))
+        assert (spec.x, spec.y, spec.width, spec.full_width) == (wanted.x, wanted.y, wanted.width, wanted.full_width)
+        if number == 1003:
+            assert found.tobytes() == truth.tobytes()
+        assert overlap(found, truth) > 0.5, number
+
+
+def test_the_job_folder_tells_of_it(finished):
+    _, work, _ = finished
+    events = [json.loads(line) for line in (work / "events.jsonl").read_text().splitlines()]
+    stages = list(dict.fromkeys(e["stage"] for e in events))
+    assert stages == ["open", "matte", "read", "train", "judge", "render", "report"]
+    percents = [e["percent"] for e in events if "percent" in e]
+    assert percents == sorted(percents)
+    summary = json.loads((work / "summary.json").read_text())
+    assert summary["mattes"] == str(work / "matte" / "frames" / "matte.####.exr")
+    assert summary["matte_steps"] == 60
+    assert not list(work.rglob("*.part*"))
+
+
+def test_outside_the_found_mattes_nothing_changed_bit_for_bit(sample, finished):
+    output, work, _ = finished
+    for number in sample.frames:
+        plate, result = (pixels(frame(pattern, number), "float")[0] for pattern in (sample.plate, output))
+        rows, columns = np.nonzero(pixels(matte_of(work, number))[0][..., 0])
+        far = np.ones(plate.shape[:2], bool)
+        far[max(0, rows.min() - 12) : rows.max() + 13, max(0, columns.min() - 12) : columns.max() + 13] = False
+        assert result[far].tobytes() == plate[far].tobytes()
+
+
+def test_stopped_while_finding_the_matte_it_ends_as_if_it_had_not_been(sample, finished, tmp_path):
+    output, work = tmp_path / "clean.####.exr", tmp_path / "job"
+    command = ["run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft"]
+    run = start(*command)
+    wait_for(lambda: status(work).get("stage") == "matte" and (status(work).get("step") or 0) >= 2, run)
+    (work / "stop").touch()
+    assert run.wait(timeout=120) == 3
+    assert status(work)["state"] == "stopped"
+    done = internal_inpaint(*command)
+    assert done.returncode == 0, done.stderr
+    for number in sample.frames:
+        one, other = (pixels(matte_of(folder, number))[0] for folder in (work, finished[1]))
+        assert one.tobytes() == other.tobytes()
+        assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
+
+
+def test_the_same_job_again_keeps_mattes_and_frames(sample, finished):
+    output, work, _ = finished
+    files = [matte_of(work, n) for n in sample.frames] + [frame(output, n) for n in sample.frames]
+    stamps = [path.stat().st_mtime_ns for path in files]
+    again = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
+    assert again.returncode == 0, again.stderr
+    assert [path.stat().st_mtime_ns for path in files] == stamps
+
+
+class TestPropagateMatte:
+    """The verb by itself."""
+
+    @pytest.fixture
+    def drawn(self, sample, tmp_path):
+        """A matte sequence that has one frame only."""
+        (tmp_path / "drawn").mkdir()
+        shutil.copy(frame(sample.matte, 1002), tmp_path / "drawn" / "drawn.1002.exr")
+        return tmp_path / "drawn" / "drawn.####.exr"
+
+    def test_a_sequence_of_one_matte_becomes_one_of_all_and_a_corrected_frame_is_added(self, sample, drawn, tmp_path):
+        output = tmp_path / "roto.####.exr"
+        command = ["propagate-matte", "--plate", sample.plate, "--matte", drawn, "--output", output, *STEPS]
+        done = internal_inpaint(*command)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "roto.inpaint" / "status.json").exists()
+        assert all(frame(output, number).exists() for number in sample.frames)
+        shutil.copy(frame(sample.matte, 1006), frame(drawn, 1006))
+        done = internal_inpaint(*command)
+        assert done.returncode == 0, done.stderr
+        for number in (1002, 1006):
+            assert pixels(frame(output, number))[0].tobytes() == pixels(frame(sample.matte, number))[0].tobytes()
+
+    def test_its_job_file_runs_on_a_farm(self, sample, drawn, tmp_path):
+        job = {"plate": sample.plate, "matte": str(drawn), "output": "roto.####.exr"}
+        job |= {"task": "propagate-matte", "steps": 4, "device": "cpu"}
+        write_atomically(tmp_path / "job.json", json.dumps(job))
+        done = internal_inpaint("run", tmp_path / "job.json", "--progress", "openjd")
+        assert done.returncode == 0, done.stderr
+        assert "openjd_progress: 100.0" in done.stdout
+        assert len(list(tmp_path.glob("roto.*.exr"))) == len(sample.frames)
+
+    def test_nothing_to_do_and_wrong_places(self, refused, sample, drawn, tmp_path):
+        plate = ["propagate-matte", "--plate", sample.plate, "--output", tmp_path / "roto.####.exr"]
+        assert "--matte-frame" in refused(*plate, "--matte", sample.matte)
+        assert "--matte" in refused(*plate)
+        assert ".exr" in refused(*plate[:-1], tmp_path / "roto.####.png", "--matte", drawn)
+        assert "overwrite" in refused(*plate[:-1], drawn, "--matte", drawn)
+        assert not list(tmp_path.glob("roto*"))
+
+
+class TestRefused:
+    """One sentence that names the frame, the file or the option."""
+
+    @pytest.fixture
+    def run(self, refused, sample, tmp_path):
+        return lambda *extra: refused("run", *options(sample, tmp_path / "c.####.exr", tmp_path / "job"), *extra)
+
+    def test_frames_that_are_not_there(self, run, refused, sample, tmp_path):
+        assert "1099" in run("--matte-frame", "1003,1099")
+        assert "--matte-frame" in run("--matte-frame", "first")
+        (tmp_path / "one").mkdir()
+        only = shutil.copy(frame(sample.matte, 1003), tmp_path / "one" / "only.1003.exr")
+        assert "1005" in run("--matte", tmp_path / "one" / "only.####.exr", "--matte-frame", "1005")
+        still = shutil.copy(only, tmp_path / "one" / "still.exr")
+        assert "2 frames" in run("--matte", still, "--matte-frame", "1003,1005")
+        assert not (tmp_path / "job").exists()
+
+    def test_an_empty_matte(self, run, sample, tmp_path):
+        import OpenImageIO as oiio
+
+        empty = oiio.ImageBuf(str(frame(sample.matte, 1003)))
+        oiio.ImageBufAlgo.zero(empty)
+        assert empty.write(str(tmp_path / "empty.1003.exr"))
+        assert "empty" in run("--matte", tmp_path / "empty.####.exr", "--matte-steps", "2")
+
+    def test_weights_networks_and_budgets(self, run, tmp_path):
+        (tmp_path / "vgg.pth").write_bytes(b"no weights")
+        assert "vgg.pth" in run("--vgg19", tmp_path / "vgg.pth")
+        assert "nowhere" in run("--vgg19", tmp_path / "nowhere.safetensors")
+        assert "huge" in run("--network", "huge")
+        assert "--matte-time" in run("--matte-frame", "1003", "--matte-time", "soon")
+        assert "--matte-steps" in run("--matte-frame", "1003", "--matte-steps", "0")
