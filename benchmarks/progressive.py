@@ -88,7 +88,7 @@ def main() -> int:
         shot = open_shot(ShotSettings(sample.plate, sample.matte))
         truth = np.stack([read_display(frame_path(sample.clean, number)) for number in sample.frames])
         plates = np.stack([read_display(frame_path(sample.plate, number)) for number in sample.frames])
-        holes = np.stack([shot.load(index).alpha >= 1 for index in range(len(shot.pictures))])
+        holes = np.stack([shot.load(index).alpha > 0.5 for index in range(len(shot.pictures))])
         columns = {"plate and hole": with_hole(plates, holes)}
         for name, config in variants.items():
             result, stages = fill(shot, config, options.seconds, Path(folder) / "store")
