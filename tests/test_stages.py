@@ -190,3 +190,42 @@ def test_a_finer_stage_is_never_worse_than_the_one_before_by_its_own_judgement()
     history = [psnr for _, _, _, psnr in fine.counters.history]
     assert fine.counters.history[0][0] == 0, "judged before the first step"
     assert fine.counters.best_psnr == max(history)
+
+
+def test_finer_stages_bring_back_detail_that_one_stage_enlarged_cannot_have():
+    """At equal work (pixels a step, the prior's included), against the true picture under the hole."""
+    y, x = np.mgrid[:96, :144].astype(np.float32)
+    stripes = [
+        np.sign(np.sin((x + 5 * i + 0.3 * y) * np.pi / 20)) * np.where(y % 50 < 25, 0.7, 0.3) for i in range(5)
+    ]
+    truth = torch.from_numpy(np.repeat(np.stack(stripes)[..., None], 3, axis=3).astype(np.float32))
+    hole = torch.zeros(5, 96, 144, dtype=torch.uint8)
+    hole[:, 38:58, 56:80] = HOLE
+    small = torch.nn.functional.adaptive_avg_pool2d(truth.permute(0, 3, 1, 2), (36, 54)).permute(0, 2, 3, 1)
+    small_hole = torch.nn.functional.adaptive_max_pool2d(hole[:, None].float(), (36, 54))[:, 0].to(torch.uint8)
+    planes = [((p * (h == 0)[..., None]).half(), h) for p, h in ((small, small_hole), (truth, hole))]
+    network = {"network": NetworkConfig("base", 0.25), "crop_smallest": 36, "batch": 4}
+    first = dataclasses.replace(COARSE, **network)
+    network = {"network": NetworkConfig("base", 0.25, 3, True), "crop_smallest": 64, "crop_pixels": 64 * 64}
+    second = dataclasses.replace(FINE, **network)
+
+    def trained(config, stage, steps, coarser=None):
+        trainer = Trainer(config, *planes[stage], CPU, 1, coarser=coarser)
+        trainer.run(Budget(steps=steps), Hooks())
+        return trainer
+
+    def error_and_detail(*trainers):
+        stages = [RenderStage(best_network(t), *map(np.asarray, p)) for t, p in zip(trainers, planes, strict=False)]
+        cascade, inside = Cascade(stages), (slice(38, 58), slice(56, 80), 0)
+        everywhere = torch.ones(cascade.size, dtype=torch.bool)
+        fills = torch.stack([enlarge(cascade.fill(i, everywhere), (96, 144))[inside] for i in range(5)])
+        true = truth[(slice(None), *inside)]
+        detail = fills.diff(dim=2).square().mean().sqrt() / true.diff(dim=2).square().mean().sqrt()
+        return float((fills - true).square().mean()), float(detail)
+
+    steps = 160, 90
+    work = steps[1] * (2 * 64 * 64 + 2 * 36 * 54 / 3) / (4 * 36 * 54)
+    one_error, one_detail = error_and_detail(trained(first, 0, steps[0] + round(work)))
+    error, detail = error_and_detail(coarse := trained(first, 0, steps[0]), trained(second, 1, steps[1], coarse))
+    assert detail > 1.25 * one_detail, (detail, one_detail)
+    assert error < 0.9 * one_error, (error, one_error)

@@ -17,7 +17,9 @@ class Progressive:
         weight: budget of the second stage, as a multiple of the first's, on (CUDA, CPU).
         growth: budget of each further stage, as a multiple of the one before.
         patch: side in pixels of the patches that finer stages are trained on, on (CUDA, CPU).
-        network: of the finer stages; they refine, and its width is the recipe's.
+        network: of the finer stages; its width is the recipe's.
+        refines: whether they learn what to add to the coarser picture (``NetworkConfig.refines``), or the
+            picture itself with the coarser one as a further input, as in the paper.
         batch, lr: of all stages of a progressive training, where they differ from the recipe's.
         first_steps: steps of the first stage, where the whole is not the recipe's ``steps``.
     """
@@ -28,6 +30,7 @@ class Progressive:
     growth: float = 1.0
     patch: tuple[int, int] = (256, 128)
     network: str = "base"
+    refines: bool = True
     batch: int | None = None
     lr: float | None = None
     first_steps: int | None = None
@@ -152,6 +155,7 @@ PRESETS: dict[str, TrainingConfig] = {
             growth=4 / 3,
             patch=(512, 512),
             network="coarse-to-fine",
+            refines=False,
             batch=2,
             lr=1e-4,
             first_steps=30_000,

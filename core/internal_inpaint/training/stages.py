@@ -72,7 +72,7 @@ def plan_stages(
     patch = finer.patch[0 if on_cuda else 1]
     refining = replace(
         coarse,
-        network=NetworkConfig(finer.network, config.network.width, extra_planes=3, refines=True),
+        network=NetworkConfig(finer.network, config.network.width, extra_planes=3, refines=finer.refines),
         # Patches of one size, whatever the size of the hole.
         crop_scale=0.0,
         crop_smallest=patch,

@@ -68,7 +68,8 @@ class NetworkConfig:
         width: factor on every channel count of the tables; 1.0 is the paper's.
         extra_planes: input channels beyond the masked RGB and its mask (guidance a method may add).
         refines: the first three extra planes are a coarser stage's picture (section 4.1), and the network
-            learns what to add to it; untrained it gives that picture back.
+            learns what to add to it; untrained it gives that picture back. Its early features are also
+            handed on to its last layers (``SHORTCUTS``).
     """
 
     kind: str = "coarse-to-fine"
@@ -77,9 +78,17 @@ class NetworkConfig:
     refines: bool = False
 
 
-def _layers(table: list[tuple], channels_in: int, width: float) -> tuple[nn.Sequential, int]:
+# Where a refining network takes its own early features up again: decoder layer -> encoder layer of that size.
+SHORTCUTS = {3: 2, 5: 0}
+
+
+def _layers(
+    table: list[tuple], channels_in: int, width: float, joined: dict[int, int] | None = None
+) -> tuple[nn.Sequential, int]:
+    """The layers of a table and the channels they pass on; ``joined`` adds input channels to some of them."""
     layers = []
-    for kind, out, kernel, stride, dilation in table:
+    for number, (kind, out, kernel, stride, dilation) in enumerate(table):
+        channels_in += (joined or {}).get(number, 0)
         # Multiples of 8 keep both halves of the gate aligned for vector units and tensor cores.
         channels_out = max(8, round(out * width / 8) * 8)
         layers.append(GatedConv(channels_in, channels_out, kernel, stride, dilation, upsample=kind == D))
@@ -97,15 +106,26 @@ class Stage(nn.Module):
         if with_branch:
             self.branch, branch_features = _layers(BRANCH, channels_in, width)
             features += branch_features
-        self.decoder, features = _layers(DECODER, features, width)
+        # What is known to a coarser stage needs no way through the narrow middle: with the shortcuts a few
+        # steps teach what takes hundreds without.
+        self.shortcuts = {} if bounded else SHORTCUTS
+        joined = {late: self.encoder[early].channels_passed_on for late, early in self.shortcuts.items()}
+        self.decoder, features = _layers(DECODER, features, width, joined)
         self.output = Output(features, bounded)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, 3, H, W]``."""
-        features = self.encoder(x)
+        early, features = [], x
+        for layer in self.encoder:
+            features = layer(features)
+            early.append(features)
         if self.branch is not None:
             features = torch.cat([features, self.branch(x)], dim=1)
-        return self.output(self.decoder(features))
+        for number, layer in enumerate(self.decoder):
+            if number in self.shortcuts:
+                features = torch.cat([features, early[self.shortcuts[number]]], dim=1)
+            features = layer(features)
+        return self.output(features)
 
 
 class InpaintNetwork(nn.Module):
