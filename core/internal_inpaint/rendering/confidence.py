@@ -2,7 +2,8 @@
 
 Each hole pixel is followed along the motion to where the shot shows it, in both directions of time (``sight``).
 What is seen there is compared with the fill: a fill that agrees with what the shot shows is as good as shown; one
-that does not is wrong, or what is behind it changes. What is seen nowhere had to be invented.
+that does not is wrong, or what is behind it changes. What is seen nowhere had to be invented; there, a fill that
+flickers from frame to frame is worse than one that stands.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from internal_inpaint.errors import Stopped
 from internal_inpaint.files import as_user_error, replace
 from internal_inpaint.rendering.sight import HOLE, KNOWN, Kept, Sight, sights
 
-PATCH_SIGMA = 1.5  # pixels over which fill and sight are compared: single pixels of grain differ anyway
+PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
 DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e
+INVENTED = 0.1  # the most confidence that something seen nowhere can have
 CONFIDENT = 0.5  # from here on a pixel counts as shown by the shot
 _CONTRAST_PICTURES = 16
 
@@ -130,11 +132,17 @@ def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequ
             hole = here == HOLE
             plane = np.ones(here.shape, np.float32)
             if hole.any():
-                fill = filled(index)
-                both = (earlier, later.of(index, here))
-                error = np.minimum(*(_difference(fill, sight, frames) for sight in both))
-                plane[hole] = np.exp(-error[hole] / (DOUBT * contrast))
+                plane[hole] = _judged(filled(index), earlier, later.of(index, here), frames, DOUBT * contrast)
             yield index, plane
+
+
+def _judged(fill: np.ndarray, earlier: Sight, later: Sight, frames: np.ndarray, doubt: float) -> np.ndarray:
+    """Confidence ``[P]`` of a picture's hole pixels in reading order; ``doubt``: the difference that leaves 1/e."""
+    place = earlier.rows, earlier.columns
+    error = np.minimum(*(_difference(fill, sight, frames)[place] for sight in (earlier, later)))
+    flicker = np.fmax(earlier.flicker, later.flicker)
+    invented = INVENTED * np.exp(-np.nan_to_num(flicker, nan=np.inf) / doubt)
+    return np.where(np.isfinite(error), np.exp(-error / doubt), invented)
 
 
 def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarray:
