@@ -118,7 +118,7 @@ def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequ
 
     def filled(index: int) -> np.ndarray:
         hole = np.asarray(state[index])[..., None] == HOLE
-        return np.where(hole, fills[index], frames[index]).astype(np.float32)
+        return np.nan_to_num(np.where(hole, fills[index], frames[index]).astype(np.float32))
 
     def swept(order: Sequence[int]):
         for index, sight in sights(filled, state, order):
