@@ -1,4 +1,4 @@
-"""Confidence: high where other frames show what was filled, low where nobody does or where they show something else."""
+"""Confidence: high where other frames show what was filled, low where none does or they show something else."""
 
 from itertools import pairwise
 

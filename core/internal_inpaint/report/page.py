@@ -21,6 +21,7 @@ from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.report.charts import Line, line_chart, strip
 from internal_inpaint.report.pictures import (
     CONFIDENCE_COLOURS,
+    OVERLAY_WIDTH,
     confidence_overlay,
     matte_overlay,
     photograph,
@@ -238,9 +239,10 @@ def _pictures(data: ReportData, width: int, quality: int) -> str:
 def _compare(exhibit: Exhibit, aspect: float, width: int, quality: int) -> str:
     name = escaped(_name(exhibit.frame, exhibit.view))
     height, wide = exhibit.matte.shape
-    overlays = [("matte", matte_overlay(exhibit.matte, width))]
+    overlays = [("matte", matte_overlay(exhibit.matte, min(width, OVERLAY_WIDTH)))]
     if exhibit.confidence is not None:
-        overlays.append(("confidence", confidence_overlay(exhibit.confidence, exhibit.matte, width)))
+        plane = confidence_overlay(exhibit.confidence, exhibit.matte, min(width, OVERLAY_WIDTH))
+        overlays.append(("confidence", plane))
     layers = "".join(f'<img class="overlay {kind}" alt="" src="{uri}">' for kind, uri in overlays)
     shape = f"{wide * aspect:.6g} / {height}" if math.isfinite(aspect) and aspect > 0 else f"{wide} / {height}"
     return (
