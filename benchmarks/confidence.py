@@ -33,7 +33,7 @@ from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
 from internal_inpaint.rendering.confidence import enlarged, measure_confidence
-from internal_inpaint.rendering.inference import fill_frame
+from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.rendering.sight import sights
 from internal_inpaint.shot import FrameStore
 from internal_inpaint.shot.store import open_store
@@ -96,11 +96,7 @@ def learned(case: Case, seconds: float) -> tuple[FrameStore, np.ndarray, Path]:
         store = open_store(folder / "store")
         newest = checkpoint.newest_first(folder / "checkpoints")[0]
         network = checkpoint.load_best(newest, store.fingerprint, torch.device("cpu"))
-        fills = np.empty(store.frames.shape, np.float16)
-        for index, (frame, state) in enumerate(zip(store.frames, store.state, strict=True)):
-            unknown = torch.from_numpy(np.asarray(state) != 0)
-            fills[index] = fill_frame(network, torch.from_numpy(frame.astype(np.float32)), unknown, unknown)
-        np.save(folder / "fills.npy", fills)
+        write_fills(network, store.frames, store.state, folder / "fills.npy")
     return open_store(folder / "store"), np.load(folder / "fills.npy", mmap_mode="r"), folder
 
 

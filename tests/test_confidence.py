@@ -5,10 +5,13 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.stats import rankdata
 
 from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
+from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.rendering.sight import completed, sights
 
 HEIGHT, WIDTH, COUNT = 72, 120, 10
@@ -152,6 +155,27 @@ def test_a_stop_leaves_nothing_and_the_next_call_gives_the_same(tmp_path):
     np.testing.assert_array_equal(first, measured(truth, state, truth, tmp_path))
     with pytest.raises(BadInput, match="cannot be written"):
         measured(truth, state, truth, tmp_path / "no" / "folder")
+
+
+def test_the_fills_are_the_networks_own_and_a_stop_leaves_none(tmp_path):
+    truth, state, _ = shot()
+    state[2] = 0
+    state[3, :, :10] = 2
+    torch.manual_seed(0)
+    network = InpaintNetwork(NetworkConfig("base", width=0.25)).eval()
+    fills = write_fills(network, hidden(truth, state)[:4], state[:4], tmp_path / "fills.npy")
+    with torch.no_grad():
+        for index in (0, 1, 3):
+            mask = torch.from_numpy(state[index] != 0)[None, None].float()
+            pixels = torch.from_numpy(hidden(truth, state)[index].astype(np.float32)).permute(2, 0, 1)[None]
+            whole = network(pixels * (1 - mask), mask)[-1][0].permute(1, 2, 0).numpy()
+            hole = state[index] == 1
+            assert np.abs(fills[index][hole] - whole[hole]).max() < 2e-3
+    assert (fills[2] == 0).all()
+    asked = iter([False, True])
+    with pytest.raises(Stopped, match="filling"):
+        write_fills(network, truth, state, tmp_path / "b.npy", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["fills.npy"]
 
 
 def test_motion_is_completed_smoothly_and_kept_where_it_is_trusted():

@@ -9,15 +9,14 @@ flickers from frame to frame is worse than one that stands.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from internal_inpaint.errors import Stopped
-from internal_inpaint.files import as_user_error, replace
+from internal_inpaint.rendering.planes import Told, write_planes
 from internal_inpaint.rendering.sight import HOLE, KNOWN, Kept, Sight, sights
 
 PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
@@ -64,23 +63,13 @@ def measure_confidence(
         Stopped: on request; nothing is left, the next call begins anew.
         OutOfResources, BadInput: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        result = np.lib.format.open_memmap(unfinished, "w+", np.float16, state.shape)
-        told = _Told(2 * len(state), progress, should_stop)
+    told = Told(len(state), progress, should_stop, "judging the fill", passes=2)
+
+    def planes() -> Iterable[tuple[int, np.ndarray]]:
         for view in range(views):
-            track = range(view, len(state), views)
-            for index, plane in _track(frames, state, fills, track, told):
-                result[index] = plane
-        result.flush()
-        del result
-        replace(unfinished, path)
-    except OSError as error:
-        raise as_user_error(error, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+            yield from _track(frames, state, fills, range(view, len(state), views), told)
+
+    return write_planes(path, state.shape, planes())
 
 
 def enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -99,21 +88,7 @@ def figures(plane: np.ndarray, state: np.ndarray) -> Figures:
     return Figures(coverage, float(values.mean()), float((values >= CONFIDENT).mean()))
 
 
-class _Told:
-    """Progress and the wish to stop, asked at every picture of either sweep."""
-
-    def __init__(self, total: int, progress: Callable | None, should_stop: Callable | None) -> None:
-        self._done, self._total, self._progress, self._should_stop = 0, total, progress, should_stop
-
-    def __call__(self) -> None:
-        if self._should_stop and self._should_stop():
-            raise Stopped("stopped while judging the fill; run the same command again to go on")
-        if self._progress:
-            self._progress(self._done // 2, self._total // 2)
-        self._done += 1
-
-
-def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: _Told):
+def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: Told):
     """The confidence of one view's pictures: (index, ``[h, w]`` float32), in their order."""
 
     def filled(index: int) -> np.ndarray:
