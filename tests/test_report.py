@@ -152,6 +152,16 @@ def test_everything_from_outside_is_escaped():
     )
 
 
+def test_stages_follow_each_other_in_time():
+    history = [[1, 5.0, 0.5, 20.0], [2, 10.0, 0.4, 21.0]]
+    text = page(data(stages=[Stage("coarse", history), Stage("fine", history)], exhibits=[]))
+    loss = text[text.index("Training loss") :]
+    places = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', loss)]
+    assert len(places) == 4
+    assert places == sorted(places)
+    assert places[3] - places[0] == pytest.approx(3 * (places[1] - places[0]), abs=0.3)
+
+
 def test_a_run_that_measured_nothing_still_has_a_page(tmp_path):
     bare = ReportData("x", [])
     assert "covers nothing" in Outline(page(bare)).words
@@ -277,6 +287,10 @@ def test_the_page_works_in_a_real_browser(tmp_path):
         assert browser.value("document.documentElement.scrollWidth <= innerWidth")
         assert browser.value("document.title").endswith("Internal Inpaint")
         assert browser.value("document.title") != "owned"
+        browser.send("Emulation.setEmulatedMedia", media="print")
+        plate, result = (browser.centre(f".compare .{name}") for name in ("plate", "result"))
+        assert plate[0] + plate[2] / 2 <= result[0] - result[2] / 2 + 1  # side by side on paper, whole
+        assert browser.value("getComputedStyle(document.querySelector('.plate')).clipPath") == "none"
         assert browser.requests == []
         assert browser.complaints == []
 

@@ -63,7 +63,8 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: ``history`` has [step, seconds, loss, psnr] a validation; psnr in dB may be ``None``."""
+    """One training: ``history`` has [step, seconds, loss, psnr] a validation, the seconds counted from the start of
+    the run or of the stage; psnr in dB may be ``None``."""
 
     name: str
     history: Sequence[Sequence[float | None]]
@@ -246,7 +247,7 @@ def _compare(exhibit: Exhibit, aspect: float, width: int, quality: int) -> str:
     layers = "".join(f'<img class="overlay {kind}" alt="" src="{uri}">' for kind, uri in overlays)
     shape = f"{wide * aspect:.6g} / {height}" if math.isfinite(aspect) and aspect > 0 else f"{wide} / {height}"
     return (
-        f'<figure><div class="compare" style="aspect-ratio: {shape}">'
+        f'<figure><div class="compare" style="--shape: {shape}">'
         f'<img class="result" alt="Frame {name}: the result" src="{photograph(exhibit.result, width, quality)}">'
         f'<img class="plate" alt="Frame {name}: the plate" src="{photograph(exhibit.plate, width, quality)}">'
         f'{layers}<div class="rule"></div>'
@@ -286,14 +287,16 @@ def _frames(frames: Sequence[FrameFigures]) -> str:
 
 
 def _training(stages: Sequence[Stage]) -> str:
-    losses, psnrs = [], []
+    losses, psnrs, ended = [], [], 0.0
     for stage in stages:
         # Malformed rows of an old checkpoint are left out.
         rows = [row for row in stage.history if len(row) >= 4 and _usable(row[1])]
         labels = [f"{stage.name}: step {row[0]}, {duration(row[1])}" for row in rows]
+        start = ended if rows and rows[0][1] < ended else 0.0
+        ended = max([ended] + [start + row[1] for row in rows])
         for lines, column, unit in ((losses, 2, ""), (psnrs, 3, " dB")):
             kept = [(row, label) for row, label in zip(rows, labels, strict=True) if _usable(row[column])]
-            points = [(float(row[1]), float(row[column])) for row, _ in kept]
+            points = [(start + float(row[1]), float(row[column])) for row, _ in kept]
             lines.append(Line(stage.name, points, [f"{label}: {row[column]:.4g}{unit}" for row, label in kept]))
     psnr = line_chart(psnrs, "seconds of training", "PSNR (dB)", "Validation PSNR over the time of training")
     loss = line_chart(losses, "seconds of training", "loss", "Training loss over the time of training")
@@ -301,7 +304,8 @@ def _training(stages: Sequence[Stage]) -> str:
         return ""
     return (
         '<h2>Training</h2><p class="dim">PSNR inside holes cut into known parts of the shot and kept from the '
-        f"training; the best weights by it were rendered.</p>{psnr}<p></p>{loss}"
+        "training; the best weights by it were rendered.</p>"
+        f'<div class="scroll">{psnr}</div><p></p><div class="scroll">{loss}</div>'
     )
 
 
