@@ -23,7 +23,7 @@ PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixe
 DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e
 INVENTED = 0.1  # the most confidence that something seen nowhere can have
 CONFIDENT = 0.5  # from here on a pixel counts as shown by the shot
-_CONTRAST_PICTURES = 16
+_CONTRAST_PICTURES, _CONTRAST_PIXELS = 16, 100_000
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarra
 def _contrast(frames: np.ndarray, state: np.ndarray, track: Sequence[int]) -> float:
     """Standard deviation of the known pixels of a few pictures: what one picture of the shot could be off by."""
     spread = np.linspace(0, len(track) - 1, min(len(track), _CONTRAST_PICTURES)).round().astype(int)
-    known = [np.asarray(frames[i], np.float32)[np.asarray(state[i]) == KNOWN] for i in (track[k] for k in spread)]
-    values = np.concatenate(known)
+    step = max(1, round(np.sqrt(state[0].size / _CONTRAST_PIXELS)))
+    thin = [(frames[i][::step, ::step], state[i][::step, ::step]) for i in (track[k] for k in spread)]
+    values = np.concatenate([picture.astype(np.float32)[plane == KNOWN] for picture, plane in thin])
     return max(float(values.std(axis=0).mean()), 1e-3) if len(values) else 1.0
