@@ -1,6 +1,7 @@
 """Does low confidence predict large error? On shots whose truth is known: learn, fill, compare.
 
     python benchmarks/confidence.py [--time 90] [--shots demo,demo-static,demo-covered,goat,blackswan,dog]
+    python benchmarks/confidence.py --frames 100 [--size 432x240]      time and memory on so many frames of goat
 
 `demo` is the sample shot. `demo-static` is the same with a camera that stands still; `demo-covered` has, on top,
 a ball that hardly moves, so that the ground under it is never seen. The clips are those of the shared folder with
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from clips import CACHE, _read, frame_path, prepare, read_display
+from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
 from internal_inpaint import pipeline
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
@@ -35,7 +38,7 @@ from internal_inpaint.job import Job
 from internal_inpaint.rendering.confidence import enlarged, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.rendering.sight import sights
-from internal_inpaint.shot import FrameStore
+from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.store import open_store
 from internal_inpaint.training import checkpoint
 
@@ -132,12 +135,47 @@ def judged(planes: np.ndarray, error: np.ndarray, hole: np.ndarray) -> tuple[flo
     return correlation, [float(part.mean()) for part in fifths]
 
 
+def speed(frames: int, size: tuple[int, int]) -> None:
+    """Time and memory of the measurement alone, one thread; the clip is played forth and back."""
+    folder = Path(tempfile.mkdtemp(prefix="speed", dir=FOLDER.parent))
+    try:
+        job = prepare("goat", "object", size)
+        store = build_store(open_shot(ShotSettings(job.plate, job.matte)), folder / "store", size[::-1])
+        order = np.abs((np.arange(frames) + len(store.state) - 1) % (2 * len(store.state) - 2) - len(store.state) + 1)
+        kinds = {"frames": store.frames, "state": store.state, "fills": store.frames}
+        for name, planes in kinds.items():
+            whole = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", planes.dtype, (frames, *planes.shape[1:]))
+            for index, source in enumerate(order):
+                whole[index] = planes[source]
+            whole.flush()
+            del whole
+        planes = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in kinds]
+        began, most = time.perf_counter(), 0.0
+
+        def watch(*_) -> None:
+            # Without the pages of mapped files, which the system takes back when it needs them.
+            nonlocal most
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            most = max(most, int(status["RssAnon"].split()[0]) / 1024)
+
+        measure_confidence(*planes, folder / "confidence.npy", progress=watch)
+        taken = time.perf_counter() - began
+        print(f"{frames} frames at {size[0]}x{size[1]}: {taken:.1f} s, at most {most:.0f} MiB of memory")
+    finally:
+        shutil.rmtree(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does low confidence predict large error?")
     parser.add_argument("--time", type=float, default=90, help="seconds of training")
     parser.add_argument("--shots", default=",".join(SHOTS), help="names separated by commas")
+    parser.add_argument("--frames", type=int, help="measure time and memory instead")
+    parser.add_argument("--size", type=parse_size, default="432x240", metavar="WIDTHxHEIGHT")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    if options.frames:
+        speed(options.frames, options.size)
+        return
     print(
         "| shot | mean error | confidence | distance | motion only | error by fifths of confidence | s (of a run) |"
     )
