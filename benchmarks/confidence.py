@@ -11,7 +11,8 @@ Error: mean over the channels of |result - truth|, display-encoded, in 8-bit cod
 pixels that the matte covers by more than half. It must be larger where the confidence is lower: Spearman's rank
 correlation between the two (-1 would be perfect) and the mean error by fifths of the pixels, the least confident
 first. Beside it what two simpler planes come to: the distance to the nearest known pixel of the same frame, and
-in how many directions of time the motion alone (0, 1, 2) leads to where the shot shows it.
+in how many directions of time the motion alone (0, 1, 2) leads to where the shot shows it. Last, the mean
+confidence of the fill, and what it would be if the fill were the truth: how far the shot can bear out anything.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from internal_inpaint.rendering.confidence import enlarged, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.rendering.sight import sights
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
+from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
 from internal_inpaint.training import checkpoint
 
@@ -127,6 +129,17 @@ def visibility(store: FrameStore, fills: np.ndarray) -> np.ndarray:
     return planes
 
 
+def perfect(case: Case, store: FrameStore) -> np.ndarray:
+    """The truth as a fill at working size: ``[N, h, w, 3]`` float16."""
+    fills = []
+    for frame in case.frames:
+        values = cv2.resize(
+            curve(_read(frame_path(case.clean, frame), "RGB")), store.size[::-1], interpolation=cv2.INTER_AREA
+        )
+        fills.append(store.working_space.from_curve(values).astype(np.float16))
+    return np.stack(fills)
+
+
 def judged(planes: np.ndarray, error: np.ndarray, hole: np.ndarray) -> tuple[float, list[float]]:
     """Rank correlation with the error, and mean error by fifths, of planes that should be high where it is low."""
     values = np.stack([enlarged(plane, error.shape[1:]) for plane in planes])[hole]
@@ -177,9 +190,9 @@ def main() -> None:
         speed(options.frames, options.size)
         return
     print(
-        "| shot | mean error | confidence | distance | motion only | error by fifths of confidence | s (of a run) |"
+        "| shot | mean error | confidence | distance | motion only | error by fifths of confidence | mean, of the truth | s (of a run) |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.shots.split(","):
         case = prepared(name)
         store, fills, folder = learned(case, options.time)
@@ -191,9 +204,12 @@ def main() -> None:
         correlation, fifths = judged(confidence, error, hole)
         apart = [-cv2.distanceTransform((plane != 0).astype(np.uint8), cv2.DIST_L2, 5) for plane in store.state]
         others = [judged(planes, error, hole)[0] for planes in (np.stack(apart), visibility(store, fills))]
+        of_truth = measure_confidence(store.frames, store.state, perfect(case, store), folder / "perfect.npy")
+        unknown = np.asarray(store.state) == 1
+        means = [np.asarray(planes)[unknown].astype(np.float32).mean() for planes in (confidence, of_truth)]
         print(
             f"| {name} | {error[hole].mean():.1f} | {correlation:+.2f} | {others[0]:+.2f} | {others[1]:+.2f} | "
-            f"{', '.join(f'{part:.1f}' for part in fifths)} | {seconds:.1f} ({whole:.0f}) |",
+            f"{', '.join(f'{part:.1f}' for part in fifths)} | {means[0]:.2f}, {means[1]:.2f} | {seconds:.1f} ({whole:.0f}) |",
             flush=True,
         )
 
