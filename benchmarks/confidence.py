@@ -189,9 +189,17 @@ def main() -> None:
     if options.frames:
         speed(options.frames, options.size)
         return
-    print(
-        "| shot | mean error | confidence | distance | motion only | error by fifths of confidence | mean, of the truth | s (of a run) |"
+    heads = (
+        "shot",
+        "error",
+        "confidence",
+        "distance",
+        "motion only",
+        "error by fifths",
+        "mean, truth's",
+        "s (of a run)",
     )
+    print(f"| {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|---|---|")
     for name in options.shots.split(","):
         case = prepared(name)
@@ -207,11 +215,9 @@ def main() -> None:
         of_truth = measure_confidence(store.frames, store.state, perfect(case, store), folder / "perfect.npy")
         unknown = np.asarray(store.state) == 1
         means = [np.asarray(planes)[unknown].astype(np.float32).mean() for planes in (confidence, of_truth)]
-        print(
-            f"| {name} | {error[hole].mean():.1f} | {correlation:+.2f} | {others[0]:+.2f} | {others[1]:+.2f} | "
-            f"{', '.join(f'{part:.1f}' for part in fifths)} | {means[0]:.2f}, {means[1]:.2f} | {seconds:.1f} ({whole:.0f}) |",
-            flush=True,
-        )
+        cells = [name, f"{error[hole].mean():.1f}", f"{correlation:+.2f}", *(f"{other:+.2f}" for other in others)]
+        cells += [", ".join(f"{part:.1f}" for part in fifths), ", ".join(f"{mean:.2f}" for mean in means)]
+        print(f"| {' | '.join(cells)} | {seconds:.1f} ({whole:.0f}) |", flush=True)
 
 
 if __name__ == "__main__":
