@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from internal_inpaint.errors import OutOfResources
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.report.charts import Line, line_chart, strip
 from internal_inpaint.report.pictures import (
@@ -126,18 +125,14 @@ def write_report(data: ReportData, path: Path) -> None:
     Raises:
         BadInput, OutOfResources: it cannot be written.
     """
-    for width, quality in _PICTURE_SIZES:
-        text = page(data, width, quality)
-        if len(text) <= MOST_BYTES:
-            break
     try:
+        for width, quality in _PICTURE_SIZES:
+            text = page(data, width, quality)
+            if len(text) <= MOST_BYTES:
+                break
         write_atomically(path, text)
     except OSError as error:
         raise as_user_error(error, f"the report {path}") from error
-    except MemoryError as error:
-        raise OutOfResources(
-            f"not enough memory for the report {path}: close other programs and render again"
-        ) from error
 
 
 def page(data: ReportData, width: int = _PICTURE_SIZES[0][0], quality: int = _PICTURE_SIZES[0][1]) -> str:
