@@ -1,11 +1,13 @@
 """A real headless browser for tests: Chromium driven over its debugging pipe, with the standard library alone."""
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -26,17 +28,19 @@ class Browser:
     def __init__(self, path, profile, width=1100, height=900):
         self.requests, self.complaints = [], []
         self._number, self._buffer, self._loaded = 0, b"", False
-        to_read, self._write = os.pipe()
-        self._read, to_write = os.pipe()
+        their_end, self._write = os.pipe()
+        self._read, other_end = os.pipe()
+        # Out of the way of 3, from which the browser reads commands, and 4, on which it answers.
+        to_read, to_write = (fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (their_end, other_end))
         command = [path, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
         command += ["--disable-background-networking", "--disable-dev-shm-usage", "--hide-scrollbars"]
         command += [f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        # The browser reads commands from descriptor 3 and answers on 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", *command]
+        launch = f"import os, sys; os.dup2({to_read}, 3); os.dup2({to_write}, 4); os.execv(sys.argv[1], sys.argv[1:])"
+        launcher = [sys.executable, "-c", launch, *command]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(shell, pass_fds=(to_read, to_write), **quiet)
-        os.close(to_read)
-        os.close(to_write)
+        self._process = subprocess.Popen(launcher, pass_fds=(to_read, to_write), **quiet)
+        for end in (to_read, to_write, their_end, other_end):
+            os.close(end)
         self._session = None
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]

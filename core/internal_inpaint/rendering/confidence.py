@@ -2,27 +2,28 @@
 
 Each hole pixel is followed along the motion to where the shot shows it, in both directions of time (``sight``).
 What is seen there is compared with the fill: a fill that agrees with what the shot shows is as good as shown; one
-that does not is wrong, or what is behind it changes. What is seen nowhere had to be invented.
+that does not is wrong, or what is behind it changes. What is seen nowhere had to be invented; there, a fill that
+flickers from frame to frame is worse than one that stands.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from internal_inpaint.errors import Stopped
-from internal_inpaint.files import as_user_error, replace
+from internal_inpaint.rendering.planes import Told, write_planes
 from internal_inpaint.rendering.sight import HOLE, KNOWN, Kept, Sight, sights
 
-PATCH_SIGMA = 1.5  # pixels over which fill and sight are compared: single pixels of grain differ anyway
+PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
 DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e
+INVENTED = 0.1  # the most confidence that something seen nowhere can have
 CONFIDENT = 0.5  # from here on a pixel counts as shown by the shot
-_CONTRAST_PICTURES = 16
+_CONTRAST_PICTURES, _CONTRAST_PIXELS = 16, 100_000
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,13 @@ def measure_confidence(
         Stopped: on request; nothing is left, the next call begins anew.
         OutOfResources, BadInput: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        result = np.lib.format.open_memmap(unfinished, "w+", np.float16, state.shape)
-        told = _Told(2 * len(state), progress, should_stop)
+    told = Told(len(state), progress, should_stop, "judging the fill", passes=2)
+
+    def planes() -> Iterable[tuple[int, np.ndarray]]:
         for view in range(views):
-            track = range(view, len(state), views)
-            for index, plane in _track(frames, state, fills, track, told):
-                result[index] = plane
-        result.flush()
-        del result
-        replace(unfinished, path)
-    except OSError as error:
-        raise as_user_error(error, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+            yield from _track(frames, state, fills, range(view, len(state), views), told)
+
+    return write_planes(path, state.shape, planes())
 
 
 def enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -97,26 +88,12 @@ def figures(plane: np.ndarray, state: np.ndarray) -> Figures:
     return Figures(coverage, float(values.mean()), float((values >= CONFIDENT).mean()))
 
 
-class _Told:
-    """Progress and the wish to stop, asked at every picture of either sweep."""
-
-    def __init__(self, total: int, progress: Callable | None, should_stop: Callable | None) -> None:
-        self._done, self._total, self._progress, self._should_stop = 0, total, progress, should_stop
-
-    def __call__(self) -> None:
-        if self._should_stop and self._should_stop():
-            raise Stopped("stopped while judging the fill; run the same command again to go on")
-        if self._progress:
-            self._progress(self._done // 2, self._total // 2)
-        self._done += 1
-
-
-def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: _Told):
+def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: Told):
     """The confidence of one view's pictures: (index, ``[h, w]`` float32), in their order."""
 
     def filled(index: int) -> np.ndarray:
         hole = np.asarray(state[index])[..., None] == HOLE
-        return np.where(hole, fills[index], frames[index]).astype(np.float32)
+        return np.nan_to_num(np.where(hole, fills[index], frames[index]).astype(np.float32))
 
     def swept(order: Sequence[int]):
         for index, sight in sights(filled, state, order):
@@ -130,11 +107,17 @@ def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequ
             hole = here == HOLE
             plane = np.ones(here.shape, np.float32)
             if hole.any():
-                fill = filled(index)
-                both = (earlier, later.of(index, here))
-                error = np.minimum(*(_difference(fill, sight, frames) for sight in both))
-                plane[hole] = np.exp(-error[hole] / (DOUBT * contrast))
+                plane[hole] = _judged(filled(index), earlier, later.of(index, here), frames, DOUBT * contrast)
             yield index, plane
+
+
+def _judged(fill: np.ndarray, earlier: Sight, later: Sight, frames: np.ndarray, doubt: float) -> np.ndarray:
+    """Confidence ``[P]`` of a picture's hole pixels in reading order; ``doubt``: the difference that leaves 1/e."""
+    place = earlier.rows, earlier.columns
+    error = np.minimum(*(_difference(fill, sight, frames)[place] for sight in (earlier, later)))
+    flicker = np.fmax(earlier.flicker, later.flicker)
+    invented = INVENTED * np.exp(-np.nan_to_num(flicker, nan=np.inf) / doubt)
+    return np.where(np.isfinite(error), np.exp(-error / doubt), invented)
 
 
 def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarray:
@@ -151,6 +134,7 @@ def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarra
 def _contrast(frames: np.ndarray, state: np.ndarray, track: Sequence[int]) -> float:
     """Standard deviation of the known pixels of a few pictures: what one picture of the shot could be off by."""
     spread = np.linspace(0, len(track) - 1, min(len(track), _CONTRAST_PICTURES)).round().astype(int)
-    known = [np.asarray(frames[i], np.float32)[np.asarray(state[i]) == KNOWN] for i in (track[k] for k in spread)]
-    values = np.concatenate(known)
+    step = max(1, round(np.sqrt(state[0].size / _CONTRAST_PIXELS)))
+    thin = [(frames[i][::step, ::step], state[i][::step, ::step]) for i in (track[k] for k in spread)]
+    values = np.concatenate([picture.astype(np.float32)[plane == KNOWN] for picture, plane in thin])
     return max(float(values.std(axis=0).mean()), 1e-3) if len(values) else 1.0

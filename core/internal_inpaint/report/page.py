@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from internal_inpaint.errors import OutOfResources
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.report.charts import Line, line_chart, strip
 from internal_inpaint.report.pictures import (
     CONFIDENCE_COLOURS,
+    OVERLAY_WIDTH,
     confidence_overlay,
     matte_overlay,
     photograph,
@@ -62,7 +62,8 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: ``history`` has [step, seconds, loss, psnr] a validation; psnr in dB may be ``None``."""
+    """One training: ``history`` has [step, seconds, loss, psnr] a validation, the seconds counted from the start of
+    the run or of the stage; psnr in dB may be ``None``."""
 
     name: str
     history: Sequence[Sequence[float | None]]
@@ -124,18 +125,14 @@ def write_report(data: ReportData, path: Path) -> None:
     Raises:
         BadInput, OutOfResources: it cannot be written.
     """
-    for width, quality in _PICTURE_SIZES:
-        text = page(data, width, quality)
-        if len(text) <= MOST_BYTES:
-            break
     try:
+        for width, quality in _PICTURE_SIZES:
+            text = page(data, width, quality)
+            if len(text) <= MOST_BYTES:
+                break
         write_atomically(path, text)
     except OSError as error:
         raise as_user_error(error, f"the report {path}") from error
-    except MemoryError as error:
-        raise OutOfResources(
-            f"not enough memory for the report {path}: close other programs and render again"
-        ) from error
 
 
 def page(data: ReportData, width: int = _PICTURE_SIZES[0][0], quality: int = _PICTURE_SIZES[0][1]) -> str:
@@ -238,13 +235,14 @@ def _pictures(data: ReportData, width: int, quality: int) -> str:
 def _compare(exhibit: Exhibit, aspect: float, width: int, quality: int) -> str:
     name = escaped(_name(exhibit.frame, exhibit.view))
     height, wide = exhibit.matte.shape
-    overlays = [("matte", matte_overlay(exhibit.matte, width))]
+    overlays = [("matte", matte_overlay(exhibit.matte, min(width, OVERLAY_WIDTH)))]
     if exhibit.confidence is not None:
-        overlays.append(("confidence", confidence_overlay(exhibit.confidence, exhibit.matte, width)))
+        plane = confidence_overlay(exhibit.confidence, exhibit.matte, min(width, OVERLAY_WIDTH))
+        overlays.append(("confidence", plane))
     layers = "".join(f'<img class="overlay {kind}" alt="" src="{uri}">' for kind, uri in overlays)
     shape = f"{wide * aspect:.6g} / {height}" if math.isfinite(aspect) and aspect > 0 else f"{wide} / {height}"
     return (
-        f'<figure><div class="compare" style="aspect-ratio: {shape}">'
+        f'<figure><div class="compare" style="--shape: {shape}">'
         f'<img class="result" alt="Frame {name}: the result" src="{photograph(exhibit.result, width, quality)}">'
         f'<img class="plate" alt="Frame {name}: the plate" src="{photograph(exhibit.plate, width, quality)}">'
         f'{layers}<div class="rule"></div>'
@@ -284,14 +282,16 @@ def _frames(frames: Sequence[FrameFigures]) -> str:
 
 
 def _training(stages: Sequence[Stage]) -> str:
-    losses, psnrs = [], []
+    losses, psnrs, ended = [], [], 0.0
     for stage in stages:
         # Malformed rows of an old checkpoint are left out.
         rows = [row for row in stage.history if len(row) >= 4 and _usable(row[1])]
         labels = [f"{stage.name}: step {row[0]}, {duration(row[1])}" for row in rows]
+        start = ended if rows and rows[0][1] < ended else 0.0
+        ended = max([ended] + [start + row[1] for row in rows])
         for lines, column, unit in ((losses, 2, ""), (psnrs, 3, " dB")):
             kept = [(row, label) for row, label in zip(rows, labels, strict=True) if _usable(row[column])]
-            points = [(float(row[1]), float(row[column])) for row, _ in kept]
+            points = [(start + float(row[1]), float(row[column])) for row, _ in kept]
             lines.append(Line(stage.name, points, [f"{label}: {row[column]:.4g}{unit}" for row, label in kept]))
     psnr = line_chart(psnrs, "seconds of training", "PSNR (dB)", "Validation PSNR over the time of training")
     loss = line_chart(losses, "seconds of training", "loss", "Training loss over the time of training")
@@ -299,7 +299,8 @@ def _training(stages: Sequence[Stage]) -> str:
         return ""
     return (
         '<h2>Training</h2><p class="dim">PSNR inside holes cut into known parts of the shot and kept from the '
-        f"training; the best weights by it were rendered.</p>{psnr}<p></p>{loss}"
+        "training; the best weights by it were rendered.</p>"
+        f'<div class="scroll">{psnr}</div><p></p><div class="scroll">{loss}</div>'
     )
 
 

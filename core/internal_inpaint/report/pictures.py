@@ -14,6 +14,7 @@ CONFIDENCE_COLOURS = np.array([[0.72, 0.05, 0.22], [0.95, 0.55, 0.10], [0.98, 0.
 CONFIDENCE_OPACITY = np.array([0.85, 0.65, 0.22], np.float32)
 MATTE_COLOUR = (0.25, 0.62, 1.0)
 MATTE_OPACITY = 0.5
+OVERLAY_WIDTH = 640  # pixels at most: a tint needs no more
 
 
 def photograph(linear: np.ndarray, width: int, quality: int) -> str:
@@ -27,13 +28,13 @@ def photograph(linear: np.ndarray, width: int, quality: int) -> str:
     return _uri("jpeg", ".jpg", codes[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def matte_overlay(matte: np.ndarray, width: int) -> str:
+def matte_overlay(matte: np.ndarray, width: int = OVERLAY_WIDTH) -> str:
     """A matte ``[H, W]`` as a transparent PNG data URI that tints what it covers."""
     alpha = MATTE_OPACITY * np.clip(reduced(np.asarray(matte, np.float32), width), 0, 1)
     return _tint(np.broadcast_to(np.array(MATTE_COLOUR, np.float32), (*alpha.shape, 3)), alpha)
 
 
-def confidence_overlay(confidence: np.ndarray, matte: np.ndarray, width: int) -> str:
+def confidence_overlay(confidence: np.ndarray, matte: np.ndarray, width: int = OVERLAY_WIDTH) -> str:
     """Confidence ``[H, W]``, 0 to 1, where the matte is: a transparent PNG data URI in ``CONFIDENCE_COLOURS``."""
     values = np.clip(np.nan_to_num(reduced(np.asarray(confidence, np.float32), width)), 0, 1)
     covered = np.clip(reduced((np.asarray(matte) > 0).astype(np.float32), width), 0, 1)
@@ -57,7 +58,7 @@ def _tint(colour: np.ndarray, alpha: np.ndarray) -> str:
     # Few levels: they cannot be told apart under a tint, and compress far better.
     codes = (np.round(np.clip(pixels, 0, 1) * 63) * (255 / 63)).astype(np.uint8)
     codes[alpha <= 0] = 0
-    return _uri("png", ".png", codes, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return _uri("png", ".png", codes, [cv2.IMWRITE_PNG_COMPRESSION, 6])
 
 
 def _uri(kind: str, extension: str, codes: np.ndarray, options: list[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STYLE = """
 :root { color-scheme: dark; --back: #1d1d1d; --panel: #262626; --edge: #3a3a3a; --text: #d6d6d6; --dim: #9d9d9d;
-  --doubt: #f08a2c; --curve: #8ab4d8; }
+  --doubt: #f08a2c; --curve: #8ab4d8; --bar: #4b4b4b; --warn: #33291c; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px; max-width: 1080px; background: var(--back); color: var(--text);
   font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
@@ -15,14 +15,14 @@ p { margin: 6px 0; max-width: 78ch; } .dim { color: var(--dim); }
 dl.headline { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; margin: 18px 0; }
 dl.headline div { background: var(--panel); border: 1px solid var(--edge); border-radius: 4px; padding: 10px 12px; }
 dl.headline dt { color: var(--dim); font-size: 13px; } dl.headline dd { margin: 0; font-size: 20px; }
-ul.warnings { background: #33291c; border: 1px solid #6b5330; border-radius: 4px; padding: 10px 12px 10px 30px; }
+ul.warnings { background: var(--warn); border: 1px solid #6b5330; border-radius: 4px; padding: 10px 12px 10px 30px; }
 .tools { display: flex; flex-wrap: wrap; gap: 6px 22px; align-items: center; margin: 0 0 8px; }
 .tools label { cursor: pointer; } .tools input { vertical-align: -1px; }
 .legend { display: inline-flex; gap: 8px; align-items: center; color: var(--dim); font-size: 13px; }
 .legend i { width: 120px; height: 10px; border-radius: 2px; display: inline-block; }
 figure { margin: 0 0 22px; }
 .compare { position: relative; overflow: hidden; background: #000; border: 1px solid var(--edge); --cut: 50%;
-  touch-action: pan-y; }
+  aspect-ratio: var(--shape);  touch-action: pan-y; }
 .compare:focus-within { outline: 2px solid var(--curve); outline-offset: 2px; }
 .compare img { display: block; position: absolute; inset: 0; width: 100%; height: 100%; }
 .compare .plate { clip-path: inset(0 calc(100% - var(--cut)) 0 0); }
@@ -38,12 +38,12 @@ figure { margin: 0 0 22px; }
 .overlay { visibility: hidden; pointer-events: none; }
 .show-matte .overlay.matte, .show-confidence .overlay.confidence { visibility: visible; }
 figcaption { color: var(--dim); margin-top: 4px; }
-svg.chart { display: block; width: 100%; height: auto; background: var(--panel); border: 1px solid var(--edge);
-  border-radius: 4px; font: 12px system-ui, sans-serif; }
+svg.chart { display: block; width: 100%; min-width: 620px; height: auto; background: var(--panel);
+  border: 1px solid var(--edge); border-radius: 4px; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--dim); } svg .x, svg .name { text-anchor: middle; } svg .y { text-anchor: end; }
 svg .grid { stroke: var(--edge); fill: none; } svg .curve { fill: none; stroke-width: 1.8; }
 svg .thin { stroke-width: 1; }
-svg .bar { fill: #4b4b4b; } svg .low { stroke: var(--doubt); stroke-dasharray: 4 4; fill: none; }
+svg .bar { fill: var(--bar); } svg .low { stroke: var(--doubt); stroke-dasharray: 4 4; fill: none; }
 svg circle.doubtful { fill: var(--doubt); } svg circle.fine { fill: var(--panel); stroke: var(--curve);
   stroke-width: 1.6; }
 .scroll { overflow-x: auto; }
@@ -54,12 +54,15 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } td.share 
 td.share i { display: block; height: 9px; margin-top: 7px; background: #5d7c96; border-radius: 2px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 0 34px; }
 @media print {
-  :root { color-scheme: light; --back: #fff; --panel: #fff; --edge: #bbb; --text: #000; --dim: #444; }
-  body { padding: 0; font-size: 11px; max-width: none; } .tools label, .compare input, .rule { display: none; }
-  .compare { display: grid; grid-template-columns: 1fr 1fr; aspect-ratio: auto !important; background: none; }
-  .compare img { position: static; height: auto; clip-path: none !important; } .overlay { display: none !important; }
+  :root { color-scheme: light; --back: #fff; --panel: #fff; --edge: #bbb; --text: #000; --dim: #444;
+    --bar: #ddd; --warn: #fff6e6; }
+  body { padding: 0; font-size: 11px; max-width: none; } .compare input, .rule { display: none; }
+  .compare { display: grid; grid-template-columns: 1fr 1fr; aspect-ratio: auto; background: none; }
+  .compare img { position: static; height: auto; aspect-ratio: var(--shape); }
+  .compare .overlay { display: none; }
   .compare .right { right: auto; left: calc(50% + 8px); } .compare span { color: #fff; }
-  .compare .plate { order: -1; } figure, table, svg.chart, dl.headline { break-inside: avoid; }
+  .compare .plate { order: -1; clip-path: none; } .tools { display: none; } svg.chart { min-width: 0; }
+  figure, table, svg.chart, dl.headline { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -1,0 +1,201 @@
+"""Confidence: high where other frames show what was filled, low where none does or they show something else."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+
+from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
+from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
+from internal_inpaint.rendering.planes import write_fills
+from internal_inpaint.rendering.sight import completed, sights
+
+HEIGHT, WIDTH, COUNT = 72, 120, 10
+
+
+def ground(height=HEIGHT, width=WIDTH, seed=0):
+    """Texture at several sizes, working space, [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    layers = [cv2.GaussianBlur(rng.standard_normal((height, width, 3)), (0, 0), s) * s for s in (1.0, 2.5, 6.0)]
+    return np.clip(sum(layers) * 0.5, -1, 1).astype(np.float32)
+
+
+def shot(pan=0.0, covered=True, grain=0.01):
+    """Truth [N, H, W, 3], state [N, H, W] and where the ground is never seen [N, H, W] (static camera only).
+
+    An object crosses the frame from left to right; where ``covered``, another one never moves.
+    """
+    wide = ground(HEIGHT, WIDTH + 80)
+    rng = np.random.default_rng(1)
+    truth, state, never = [], [], []
+    for index in range(COUNT):
+        shift = np.float32([[1, 0, -pan * index], [0, 1, 0]])
+        picture = cv2.warpAffine(wide, shift, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
+        truth.append(picture + grain * rng.standard_normal(picture.shape).astype(np.float32))
+        plane = np.zeros((HEIGHT, WIDTH), np.uint8)
+        plane[8:34, 4 + 9 * index : 26 + 9 * index] = 1
+        still = np.zeros_like(plane, bool)
+        still[42:64, 40:70] = covered
+        plane[still] = 1
+        state.append(plane)
+        never.append(still)
+    return np.stack(truth), np.stack(state), np.stack(never)
+
+
+def hidden(truth, state):
+    return np.where(state[..., None] == 0, truth, 0).astype(np.float16)
+
+
+def measured(truth, state, fills, path, **options):
+    result = measure_confidence(hidden(truth, state), state, fills.astype(np.float16), path / "c.npy", **options)
+    assert result.shape == state.shape
+    assert (result[state != 1] == 1).all()
+    assert ((result >= 0) & (result <= 1)).all()
+    return np.asarray(result, np.float32)
+
+
+def spearman(a, b):
+    return np.corrcoef(rankdata(a), rankdata(b))[0, 1]
+
+
+def test_low_confidence_is_large_error_and_what_is_never_seen_is_least(tmp_path):
+    truth, state, never = shot()
+    # The fill is right but for two places: what nobody has seen, and a quarter of what was seen.
+    fills = truth.copy()
+    fills[never] = ground(seed=9)[:, ::-1][np.nonzero(never)[1:]]
+    wrong = (state == 1) & ~never
+    wrong[:, 20:] = False
+    fills[wrong] += 0.5 * ground(seed=5)[np.nonzero(wrong)[1:]]
+    confidence = measured(truth, state, fills, tmp_path)
+    hole = state == 1
+    error = np.abs(fills - truth).mean(axis=3)
+    right = hole & ~never & ~cv2.dilate(wrong.astype(np.uint8)[..., None].max(axis=0), np.ones((9, 9))).astype(bool)
+    assert confidence[never].max() <= INVENTED
+    assert np.median(confidence[right]) > 0.7
+    assert confidence[right].mean() > confidence[wrong].mean() + 0.25
+    assert spearman(confidence[hole], error[hole]) < -0.75
+    fifths = [part.mean() for part in np.array_split(error[hole][np.argsort(confidence[hole], kind="stable")], 5)]
+    assert all(worse > better for worse, better in pairwise(fifths)), fifths
+    assert fifths[0] > 4 * fifths[3], fifths
+    border = np.stack([cv2.distanceTransform(plane, cv2.DIST_L2, 5) for plane in state])
+    assert spearman(confidence[hole], error[hole]) < spearman(-border[hole], error[hole]) - 0.3
+
+
+@pytest.mark.parametrize("pan", [0.0, 2.6])
+def test_what_the_moving_camera_shows_elsewhere_is_found(tmp_path, pan):
+    truth, state, _ = shot(pan, covered=False)
+    confidence = measured(truth, state, truth, tmp_path)
+    assert np.median(confidence[state == 1]) > 0.6
+    wrong = measured(truth, state, truth[:, ::-1], tmp_path)
+    assert np.median(wrong[state == 1]) < 0.35
+
+
+def test_the_place_where_a_pixel_is_seen_is_where_it_went():
+    truth, state, _ = shot(pan=2.6, covered=False)
+    for index, sight in sights(lambda i: truth[i], state, range(COUNT)):
+        found = sight.picture >= 0
+        assert (sight.picture[found] < index).all()
+        if index < 4:
+            continue
+        assert found.mean() > 0.9
+        moved = 2.6 * (index - sight.picture[found])
+        assert np.median(np.abs(sight.x[found] - sight.columns[found] - moved)) < 0.5
+        assert np.median(np.abs(sight.y[found] - sight.rows[found])) < 0.5
+        assert np.median(np.abs(sight.look(truth)[found] - truth[index][sight.rows, sight.columns][found])) < 0.04
+
+
+def test_one_picture_shows_nothing_else(tmp_path):
+    truth, state, _ = shot()
+    confidence = measured(truth[:1], state[:1], truth[:1], tmp_path)
+    assert (confidence[state[:1] == 1] <= INVENTED).all()
+
+
+def test_holes_voids_and_sizes_of_every_kind(tmp_path):
+    truth, state, _ = shot()
+    nothing = np.zeros_like(state)
+    assert (measured(truth, nothing, truth, tmp_path) == 1).all()
+    everything = np.ones_like(state)
+    assert (measured(truth, everything, truth, tmp_path) <= INVENTED).all()
+    void = state.copy()
+    void[:, :, :30] = 2
+    void[3] = 2
+    measured(truth, void, np.full_like(truth, np.nan), tmp_path)
+    for height, width in ((1, 1), (7, 40), (16, 16)):
+        measured(truth[:3, :height, :width], state[:3, 8 : 8 + height, :width], truth[:3, :height, :width], tmp_path)
+
+
+def test_views_are_tracks_of_their_own(tmp_path):
+    truth, state, _ = shot(pan=2.6, covered=False)
+    other = truth[:, :, ::-1], state[:, :, ::-1]
+    both = [np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]) for a, b in zip((truth, state), other, strict=True)]
+    confidence = measured(*both, both[0], tmp_path, views=2)
+    np.testing.assert_array_equal(confidence[::2], measured(truth, state, truth, tmp_path))
+    np.testing.assert_array_equal(confidence[1::2], measured(*other, other[0], tmp_path))
+
+
+def test_a_stop_leaves_nothing_and_the_next_call_gives_the_same(tmp_path):
+    truth, state, _ = shot()
+    asked, told = [], []
+
+    def stop():
+        asked.append(1)
+        return len(asked) > COUNT + 3
+
+    with pytest.raises(Stopped, match="again"):
+        measured(truth, state, truth, tmp_path, should_stop=stop)
+    assert not list(tmp_path.iterdir())
+    first = measured(truth, state, truth, tmp_path, progress=lambda done, of: told.append((done, of)))
+    assert told[0] == (0, COUNT)
+    assert told == sorted(told)
+    assert told[-1][0] < COUNT
+    np.testing.assert_array_equal(first, measured(truth, state, truth, tmp_path))
+    with pytest.raises(BadInput, match="cannot be written"):
+        measured(truth, state, truth, tmp_path / "no" / "folder")
+
+
+def test_the_fills_are_the_networks_own_and_a_stop_leaves_none(tmp_path):
+    truth, state, _ = shot()
+    state[2] = 0
+    state[3, :, :10] = 2
+    torch.manual_seed(0)
+    network = InpaintNetwork(NetworkConfig("base", width=0.25)).eval()
+    fills = write_fills(network, hidden(truth, state)[:4], state[:4], tmp_path / "fills.npy")
+    with torch.no_grad():
+        for index in (0, 1, 3):
+            mask = torch.from_numpy(state[index] != 0)[None, None].float()
+            pixels = torch.from_numpy(hidden(truth, state)[index].astype(np.float32)).permute(2, 0, 1)[None]
+            whole = network(pixels * (1 - mask), mask)[-1][0].permute(1, 2, 0).numpy()
+            hole = state[index] == 1
+            assert np.abs(fills[index][hole] - whole[hole]).max() < 2e-3
+    assert (fills[2] == 0).all()
+    asked = iter([False, True])
+    with pytest.raises(Stopped, match="filling"):
+        write_fills(network, truth, state, tmp_path / "b.npy", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["fills.npy"]
+
+
+def test_motion_is_completed_smoothly_and_kept_where_it_is_trusted():
+    y, x = np.mgrid[:60, :90].astype(np.float32)
+    step = np.stack([0.05 * x - 2, 0.02 * y], axis=2)
+    trusted = np.ones((60, 90), bool)
+    trusted[20:40, 30:60] = False
+    holed = np.where(trusted[..., None], step, 99).astype(np.float32)
+    whole = completed(holed, trusted)
+    np.testing.assert_array_equal(whole[trusted], step[trusted])
+    assert np.abs(whole - step).max() < 0.5
+    assert (completed(holed, np.zeros_like(trusted)) == 0).all()
+
+
+def test_figures_of_a_picture():
+    state = np.array([[0, 0, 1, 1], [2, 2, 1, 1]], np.uint8)
+    plane = np.array([[1, 1, 0.25, 0.75], [1, 1, CONFIDENT, 0]], np.float16)
+    result = figures(plane, state)
+    assert (result.coverage, result.confidence, result.confident) == pytest.approx((4 / 6, 0.375, 0.5))
+    assert figures(plane, np.zeros_like(state)).confidence is None
+    large = enlarged(plane, (4, 8))
+    assert large.shape == (4, 8)
+    assert large.dtype == np.float32
