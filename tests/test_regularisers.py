@@ -163,6 +163,19 @@ class TestStabilise:
         assert not changed.known[..., : max(0, dy), :].any()
         assert not changed.known[..., :, : max(0, dx)].any()
 
+    def test_a_point_goes_where_the_matrix_says_whatever_the_shape_of_the_crop(self):
+        _, hidden, known, synthetic = self.planes()
+        picture = torch.zeros(2, 3, 40, 56)
+        picture[:, :, 8:11, 40:43] = 1
+        start = np.array([41 + 0.5 - 28, 9 + 0.5 - 20])
+        change = dataclasses.replace(draw_change(np.random.default_rng(1), 2), brightness=np.ones(2))
+        changed = apply_change(change, picture, hidden * 0, known * 0 + 1, synthetic)
+        y, x = torch.meshgrid(torch.arange(40) + 0.5 - 20, torch.arange(56) + 0.5 - 28, indexing="ij")
+        for b in range(2):
+            mass = changed.picture[b, 0]
+            found = [float((mass * axis).sum() / mass.sum()) for axis in (x, y)]
+            assert found == pytest.approx(change.matrix[b] @ start + change.shift[b], abs=0.1)
+
     def test_under_any_change_a_frame_keeps_to_its_mattes(self):
         """The hole is another colour than the rest: no pixel that g calls known may have any of it."""
         rng = np.random.default_rng(0)
