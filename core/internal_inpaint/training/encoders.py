@@ -184,7 +184,10 @@ class Patches(nn.Module):
             found.append(
                 F.conv2d(padded, getattr(self, f"filters{level}"), getattr(self, f"mean{level}"), stride=stride)
             )
-        return torch.cat([features[..., :height, :width] for features in found], 1)
+        # Cosines do not see contrast, and a fill could match with a texture too faint to be seen. Beside a
+        # constant as long as a usual feature vector, they do.
+        constant = found[0].new_full((len(picture), 1, height, width), (2 * self.KEPT) ** 0.5)
+        return torch.cat([*(features[..., :height, :width] for features in found), constant], 1)
 
     def _components(self, frames: Tensor, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Whitening filters ``[KEPT, 3, SIDE, SIDE]`` and their constants, of frames reduced ``step`` times."""
