@@ -101,10 +101,18 @@ class TestAmbiguity:
         hidden[..., 4:8, 4:6] = 1
         assert drawn_points(hidden, 4)[0, 1, 1] == 0.5
         assert drawn_points(hidden, 4).sum() == 0.5
-        seen = seen_points(1 - hidden, 4)[0]
+        seen = seen_points(1 - hidden, torch.ones(1, 4, 4), 4)[0]
         assert not seen[:3, :3].any()
         assert seen[3].all()
         assert seen[:, 3].all()
+
+    def test_points_far_from_what_is_filled_are_not_drawn_to(self):
+        drawn = torch.zeros(1, 20, 30)
+        drawn[:, 10, 5] = 0.1
+        seen = seen_points(torch.ones(1, 1, 80, 120), drawn, 4)[0]
+        expected = torch.zeros(20, 30, dtype=torch.bool)
+        expected[10 - ambiguity.REACH : 11 + ambiguity.REACH, 5 - ambiguity.REACH : 6 + ambiguity.REACH] = True
+        assert torch.equal(seen, expected)
 
     def test_the_real_hole_is_drawn_too_and_nothing_that_is_known(self):
         t = trainer(dataclasses.replace(BOTH, stabilise=0.0))
