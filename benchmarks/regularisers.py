@@ -2,6 +2,7 @@
 
     python benchmarks/regularisers.py --clips all --seconds 160 --save docs/regularisers.json --sheets sheets
     python benchmarks/regularisers.py --clips goat,dog --variants "ambiguity=0.1 encoder=vgg19;ambiguity=0.1"
+    python benchmarks/regularisers.py --cost
 
 `object` protocol of clips.py. A clip is trained once without regularisers up to where they begin (three
 quarters of the time); each variant goes on from those very weights, so that variants differ by nothing
@@ -36,9 +37,10 @@ from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import ShotSettings, build_store, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.training.encoders import Vgg19, load_vgg19
+from internal_inpaint.training.encoders import ENCODERS, Vgg19, load_vgg19
 from internal_inpaint.training.loop import Counters, Hooks, Trainer, best_network
 from quality import Results, table
+from speed import moving_pattern
 
 VARIANTS = {
     "reconstruction only": "",
@@ -201,6 +203,29 @@ def report(results: Results, clips: list[str], variants: list[str], about: dict)
     return "\n".join(parts)
 
 
+def cost(config: TrainingConfig, size: tuple[int, int], vgg: Vgg19) -> str:
+    """Processor time of one training step with each term, one thread: a Markdown table."""
+    planes, device = moving_pattern(size[::-1], torch.device("cpu")), torch.device("cpu")
+    terms = {"reconstruction only": {}, "+ stabilisation": {"stabilise": 0.2}}
+    terms |= {f"+ ambiguity, {name}": {"ambiguity": 0.1, "encoder": name} for name in (*ENCODERS, "vgg19")}
+    rows = {}
+    for name, settings in terms.items():
+        outside = settings.get("encoder") == "vgg19"
+        trainer = Trainer(replace(config, **settings), *planes, device, encoder=vgg if outside else None)
+        trainer._regularising = bool(settings)
+        sampler = trainer._sampler(trainer.counters.crop, trainer.held_out.masks)
+        times = []
+        for _ in range(4):
+            began = time.process_time()
+            trainer._step(sampler)
+            times.append(time.process_time() - began)
+        rows[name] = {"seconds a step": min(times)}
+    plain = rows["reconstruction only"]["seconds a step"]
+    for row in rows.values():
+        row["times as long"] = row["seconds a step"] / plain
+    return table(rows, ("seconds a step", "times as long"), "step", {"seconds a step": 3})
+
+
 def cropped(columns: dict[str, np.ndarray], holes: np.ndarray, enlarged: int = 3) -> dict[str, np.ndarray]:
     """The part of the frames round all holes, enlarged, so that the fill can be looked at."""
     rows, across = (np.flatnonzero(holes.any(axis=axes)) for axes in ((0, 2), (0, 1)))
@@ -223,12 +248,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, default=CACHE / "regularisers.json", metavar="JSON")
     parser.add_argument("--work", type=Path, default=CACHE / "regularisers", help="where half-trained clips are kept")
+    parser.add_argument("--cost", action="store_true", help="only measure what a step costs with each term")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="also save pictures of the fills")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     weights = shared_folder() / "weights" / "vgg19_relu3_4.safetensors"
     vgg = load_vgg19(weights, torch.device("cpu"))
+    if options.cost:
+        print(cost(PRESETS[options.preset], options.size, vgg))
+        return 0
     results, variants = Results(options.save), options.variants.split(";")
     about = {
         "size": "x".join(map(str, options.size)),

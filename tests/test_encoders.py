@@ -179,16 +179,34 @@ def test_ours_do_not_see_what_is_not_known(name):
         assert torch.equal(encoder(picture, known), encoder(picture + (1 - known), known))
 
 
-def test_patches_are_white_over_the_shot_that_they_come_from():
+def noisy_shot():
     frames, state = shot()
     noise = torch.Generator().manual_seed(0)
-    frames = (frames.float() + 0.3 * torch.randn(frames.shape, generator=noise)) * (state == 0)[..., None]
-    encoder = Patches(frames, torch.zeros_like(state))
-    pictures = frames.permute(0, 3, 1, 2)
-    with torch.no_grad():
-        features = encoder(pictures, torch.ones_like(pictures[:, :1]))[:, : Patches.KEPT, 1:-1, 1:-1]
-    spread = features.transpose(0, 1).flatten(1).std(1)
-    assert 0.6 < spread.min() <= spread.max() < 1.5
+    return frames.float() + 0.3 * torch.randn(frames.shape, generator=noise), torch.zeros_like(state)
+
+
+def test_patches_are_white_over_the_shot_that_they_come_from():
+    frames, state = noisy_shot()
+    encoder = Patches(frames, state)
+    for level in range(2):
+        with torch.no_grad():
+            responses = encoder.responses(frames.permute(0, 3, 1, 2), level)[..., 4:-4, 4:-4]
+        spread = responses.transpose(0, 1).flatten(1).std(1)
+        assert 0.6 < spread.min() <= spread.max() < 1.5
+
+
+def test_patches_of_a_texture_are_nearer_to_another_piece_of_it_than_to_its_blur_or_a_faint_copy():
+    frames, state = noisy_shot()
+    encoder = Patches(frames, state)
+    one, other = (torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(s)) * 0.3 for s in (1, 2))
+    blur = torch.nn.functional.avg_pool2d(other, 5, 1, 2)
+    known = torch.ones(1, 1, 48, 64)
+
+    def distance(a, b):
+        a, b = (torch.nn.functional.normalize(encoder(v, known), dim=1) for v in (a, b))
+        return float(1 - (a * b).sum(1).mean())
+
+    assert 3 * distance(one, other) < min(distance(one, blur), distance(one, 0.2 * other))
 
 
 def test_a_shot_of_which_nothing_is_known_has_patches_all_the_same():

@@ -101,10 +101,18 @@ class TestAmbiguity:
         hidden[..., 4:8, 4:6] = 1
         assert drawn_points(hidden, 4)[0, 1, 1] == 0.5
         assert drawn_points(hidden, 4).sum() == 0.5
-        seen = seen_points(1 - hidden, 4)[0]
+        seen = seen_points(1 - hidden, torch.ones(1, 4, 4), 4)[0]
         assert not seen[:3, :3].any()
         assert seen[3].all()
         assert seen[:, 3].all()
+
+    def test_points_far_from_what_is_filled_are_not_drawn_to(self):
+        drawn = torch.zeros(1, 20, 30)
+        drawn[:, 10, 5] = 0.1
+        seen = seen_points(torch.ones(1, 1, 80, 120), drawn, 4)[0]
+        expected = torch.zeros(20, 30, dtype=torch.bool)
+        expected[10 - ambiguity.REACH : 11 + ambiguity.REACH, 5 - ambiguity.REACH : 6 + ambiguity.REACH] = True
+        assert torch.equal(seen, expected)
 
     def test_the_real_hole_is_drawn_too_and_nothing_that_is_known(self):
         t = trainer(dataclasses.replace(BOTH, stabilise=0.0))
@@ -162,6 +170,19 @@ class TestStabilise:
             assert torch.allclose(plane[inner], before.roll((dy, dx), (2, 3))[inner], atol=1e-4)
         assert not changed.known[..., : max(0, dy), :].any()
         assert not changed.known[..., :, : max(0, dx)].any()
+
+    def test_a_point_goes_where_the_matrix_says_whatever_the_shape_of_the_crop(self):
+        _, hidden, known, synthetic = self.planes()
+        picture = torch.zeros(2, 3, 40, 56)
+        picture[:, :, 8:11, 40:43] = 1
+        start = np.array([41 + 0.5 - 28, 9 + 0.5 - 20])
+        change = dataclasses.replace(draw_change(np.random.default_rng(1), 2), brightness=np.ones(2))
+        changed = apply_change(change, picture, hidden * 0, known * 0 + 1, synthetic)
+        y, x = torch.meshgrid(torch.arange(40) + 0.5 - 20, torch.arange(56) + 0.5 - 28, indexing="ij")
+        for b in range(2):
+            mass = changed.picture[b, 0]
+            found = [float((mass * axis).sum() / mass.sum()) for axis in (x, y)]
+            assert found == pytest.approx(change.matrix[b] @ start + change.shift[b], abs=0.1)
 
     def test_under_any_change_a_frame_keeps_to_its_mattes(self):
         """The hole is another colour than the rest: no pixel that g calls known may have any of it."""

@@ -8,8 +8,10 @@ The paper masks both pictures with "M_t" and says that a blocked target counts n
 
 - *what is drawn*: the feature points of the output inside everything hidden from the network. The real
   hole is part of it: no truth is needed there, which is the point.
-- *what it is drawn to*: the feature points of the other frame's same crop, but those that its own hole
-  (or a void or a held-out pixel) touches. Where all of them are blocked the loss is 0.
+- *what it is drawn to*: the feature points of the other frame in the same region and ``REACH`` round it, but
+  those that its own hole (or a void or a held-out pixel) touches. Where all are blocked the loss is 0. From
+  the whole crop a blurred fill takes what is smoothest in it, wherever that is: grass took the colour
+  of a dog's fur.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+REACH = 4  # feature points, 16 pixels
 CHUNK = 4 << 20  # distances held at a time: 16 MiB, whatever the size of the crop
 
 
@@ -67,14 +70,19 @@ def drawn_points(hidden: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(hidden, stride)[:, 0]
 
 
-def seen_points(known: Tensor, stride: int) -> Tensor:
-    """``[B, h, w]`` bool: points whose cell and the cells beside it are all known. ``known``: ``[B, 1, H, W]``.
+def seen_points(known: Tensor, drawn: Tensor, stride: int) -> Tensor:
+    """``[B, h, w]`` bool: points near those that are drawn, whose cell and the cells beside it are all known.
 
     A feature sees further than that, but little of it: asking for all of it would leave no point
     beside a hole, where the matches are.
+
+    Args:
+        known: ``[B, 1, H, W]`` of the other frame. drawn: ``drawn_points`` of the frame that is filled.
     """
+    near = F.max_pool2d(drawn[:, None], 2 * REACH + 1, stride=1, padding=REACH) > 0
     blocked = F.max_pool2d(1 - known, stride)
-    return F.max_pool2d(blocked, 3, stride=1, padding=1)[:, 0] == 0
+    clear = F.max_pool2d(blocked, 3, stride=1, padding=1) == 0
+    return (clear & near)[:, 0]
 
 
 def _points(features: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class TrainingConfig:
     ambiguity: float = 0.0
     stabilise: float = 0.0
     regularise_share: float = 0.25
-    encoder: str = "patches"
+    encoder: str = "network"
     patience: int = 8
     steps: int = 10_000
     cpu_seconds: float | None = 600.0

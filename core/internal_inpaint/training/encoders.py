@@ -156,13 +156,17 @@ class NetworkFeatures:
 
 
 class Patches(nn.Module):
-    """The shot's own patches, whitened: 8x8 pixels at full and at half size, centre to centre 4 pixels.
+    """How much of each of the shot's own patterns there is, about every fourth pixel.
 
-    Principal components of what is known in the shot; whitening makes fine detail, which has little
-    energy, count as much as what is coarse. Nothing is trained.
+    Filters are the principal components of the shot's known 8x8 patches, at full and at half size,
+    whitened: fine detail, which has little energy, counts as much as what is coarse. Their responses are
+    rectified, either sign by itself, and averaged over a neighbourhood. Without that the features of
+    a mean of pictures would be the mean of their features: drawn now to one frame and now to another, a fill
+    would become the very blur that the term is against. Nothing is trained.
     """
 
-    SIDE, KEPT, SAMPLES = 8, 96, 16_384
+    SIDE, KEPT, SAMPLES = 8, 48, 16_384
+    USUAL = 0.4  # mean of a rectified response: half of E|x| of a standard normal variable
 
     def __init__(self, frames: Tensor, state: Tensor) -> None:
         super().__init__()
@@ -173,18 +177,26 @@ class Patches(nn.Module):
 
     def forward(self, picture: Tensor, known: Tensor) -> Tensor:
         height, width = (side // STRIDE for side in picture.shape[-2:])
-        planes = picture * known
         found = []
         for level in range(2):
-            if level:
-                planes = F.avg_pool2d(planes, 2, ceil_mode=True)
-            stride = STRIDE >> level
-            border = (self.SIDE - stride) // 2
-            padded = F.pad(planes, (border, border + stride, border, border + stride), mode="replicate")
-            found.append(
-                F.conv2d(padded, getattr(self, f"filters{level}"), getattr(self, f"mean{level}"), stride=stride)
-            )
-        return torch.cat([features[..., :height, :width] for features in found], 1)
+            responses = self.responses(picture * known, level)
+            parts = torch.cat([responses, -responses], 1).relu()
+            # Both levels answer every second pixel: pooled to every fourth, over twelve pixels.
+            pooled = F.avg_pool2d(F.pad(parts, (2, 4, 2, 4), mode="replicate"), 6, stride=2)
+            found.append(pooled[..., :height, :width])
+        # Cosines do not see contrast, and a fill could match with a texture too faint to be seen. Beside a
+        # constant as long as a usual feature vector, they do.
+        constant = found[0].new_full((len(picture), 1, height, width), self.USUAL * (4 * self.KEPT) ** 0.5)
+        return torch.cat([*found, constant], 1)
+
+    def responses(self, picture: Tensor, level: int) -> Tensor:
+        """Whitened components of the patches of ``[B, 3, H, W]``, every second pixel: ``[B, KEPT, ~H/2, ~W/2]``."""
+        if level:
+            picture = F.avg_pool2d(picture, 2, ceil_mode=True)
+        stride = 2 >> level
+        border = (self.SIDE - stride) // 2
+        padded = F.pad(picture, (border, border + stride, border, border + stride), mode="replicate")
+        return F.conv2d(padded, getattr(self, f"filters{level}"), getattr(self, f"mean{level}"), stride=stride)
 
     def _components(self, frames: Tensor, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Whitening filters ``[KEPT, 3, SIDE, SIDE]`` and their constants, of frames reduced ``step`` times."""

@@ -89,7 +89,8 @@ class Regularisers:
     def _ambiguity(self, batch: Batch, output: Tensor, others: Batch) -> Tensor:
         """The term for what would be rendered: the fill in its surroundings."""
         filled = batch.target * (1 - batch.hidden) + output.float() * batch.hidden
-        drawn, seen = drawn_points(batch.hidden, STRIDE), seen_points(others.known, STRIDE)
+        drawn = drawn_points(batch.hidden, STRIDE)
+        seen = seen_points(others.known, drawn, STRIDE)
         with self._precision():
             source = self._encoder(filled, torch.ones_like(batch.hidden))
             with torch.no_grad():

@@ -102,8 +102,9 @@ def apply_change(
     moved = F.grid_sample(torch.cat(planes, 1), grid, padding_mode="border", align_corners=False)
     pictures, mattes = moved[:, :-3], (moved[:, -3:] > TRACE).to(picture.dtype)
     # Pixel centres lie within 1 - 1 / size of the middle: what lies further out was not in the crop.
-    limits = grid.new_tensor([1 - (1 - TRACE) / size[1], 1 - (1 - TRACE) / size[0]])
-    inside = (grid.abs() <= limits).all(3)[:, None].to(picture.dtype)
+    x, y = grid.abs().unbind(3)
+    inside = (x <= 1 - (1 - TRACE) / size[1]) & (y <= 1 - (1 - TRACE) / size[0])
+    inside = inside[:, None].to(picture.dtype)
     return Changed(
         picture=pictures[:, :3],
         hidden=mattes[:, 0:1],
