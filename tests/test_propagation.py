@@ -15,7 +15,7 @@ from internal_inpaint.training.loop import Hooks
 
 HEIGHT, WIDTH = 64, 96
 SMALL = PropagationConfig(network=MatteNetworkConfig((12, 16, 24, 32)), crop_share=(1.0, 0.67))
-ENOUGH = Budget(steps=150)
+ENOUGH = Budget(steps=80)
 RED, BLUE = (0.7, -0.6, -0.5), (-0.7, -0.5, 0.7)
 
 
@@ -54,6 +54,17 @@ def overlaps(found, truth):
     found, truth = np.asarray(found) > 0.5, truth > 0.5
     both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2))
     return np.where(either, both / np.maximum(either, 1), 1.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Pictures this small are no work to share."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
 
 
 ACROSS = [(30 + 2 * i, 20 + 5 * i) for i in range(10)]
@@ -120,9 +131,10 @@ def test_components_are_kept_by_where_the_object_was_expected():
     assert kept[15, 15] > 0
     assert kept[23, 12] > 0  # a limb a few pixels away
     assert kept[45, 45] == 0
-    # Seen nowhere before: only what is large and certain can be the object coming back.
-    assert tracked(probability, None, 100)[45, 45] > 0
-    assert tracked(0.4 * probability, None, 100).max() == 0
+    # Seen nowhere near: only what is large and certain can be the object coming back.
+    nowhere = np.zeros_like(carried)
+    assert tracked(probability, nowhere, 100)[45, 45] > 0
+    assert tracked(0.4 * probability, nowhere, 100).max() == 0
 
 
 def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
@@ -236,7 +248,7 @@ def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight
     target = torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 1, 3)
     weight = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
     loss = weighted_cross_entropy(logits, target, weight, alpha=0.8)
-    assert float(loss) == pytest.approx((1 + 0.8) * np.log(2) / 2)
+    assert loss.item() == pytest.approx((1 + 0.8) * np.log(2) / 2)
     loss.backward()
     missed, added, ignored = logits.grad.flatten().tolist()
     assert added == pytest.approx(-0.8 * missed)
@@ -246,17 +258,16 @@ def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight
 def test_the_real_object_does_not_count_where_another_is_pasted():
     frames, truth = shot([(32, 48)])
     weight = np.ones((HEIGHT, WIDTH), np.float32)
-    labelled = Labelled(frames[0].astype(np.float32), truth[0], weight)
+    labelled = Labelled(frames[0].astype(np.float32), 0 * truth[0], truth[0], weight)
     config = PropagationConfig(pasted=1.0, crop_share=(1.0, 1.0))
     sampler, rng = MatteSampler(config, (HEIGHT, WIDTH), lambda index: labelled), np.random.default_rng(3)
-    real_seen = pasted_seen = 0
+    real_seen, real_counted, pasted_seen, pasted_counted = 0, 0, 0, 0
     for _ in range(40):
         sample = sampler.draw(rng, [0], [])
         red = sample.frame[..., 0] - sample.frame[..., 1] > 0.6  # only the object is red
-        real = red & (sample.target < 0.1)
-        assert (sample.weight[real] > 0.5).mean() < 0.02 if real.any() else True
-        real_seen += real.sum()
-        pasted_seen += (sample.target > 0.9).sum()
-        assert (sample.weight[sample.target > 0.9] > 0.5).mean() > 0.9 if (sample.target > 0.9).any() else True
-    assert real_seen > 2000
-    assert pasted_seen > 2000
+        real, pasted, counted = red & (sample.target < 0.1), sample.target > 0.9, sample.weight > 0.5
+        real_seen, real_counted = real_seen + real.sum(), real_counted + (real & counted).sum()
+        pasted_seen, pasted_counted = pasted_seen + pasted.sum(), pasted_counted + (pasted & counted).sum()
+    assert min(real_seen, pasted_seen) > 2000
+    assert real_counted < 0.05 * real_seen  # blur smears a few pixels over the line
+    assert pasted_counted > 0.95 * pasted_seen

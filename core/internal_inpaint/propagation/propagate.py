@@ -76,7 +76,8 @@ class _Propagation:
         self.config, self.budget, self.folder = config, budget, folder
         self.hooks, self.fingerprint, self.views = hooks, fingerprint, views
         self.full_references = references
-        self.frames = Frames(frames, void, config.pixels[0 if device.type == "cuda" else 1])
+        most = config.pixels[0 if device.type == "cuda" else 1]
+        self.frames = Frames(frames, void, most, folder, views)
         small = {i: np.clip(self.frames.reduced(m), 0, 1) for i, m in references.items()}
         self.learner = Learner(config, device, seed)
         resumed = Labels.there(folder, self.frames) and self.learner.resume(folder, fingerprint)
@@ -164,8 +165,7 @@ class _Propagation:
         began = self.hooks.clock()
         turn, place = self._round(self.state.visits)
         index = self.order[place]
-        carried_here = self._guess(index, (turn - 1) % 2 if turn else 0)
-        found, sure = self._find(index, carried_here, mirror=False)
+        found, sure = self._find(index, (turn - 1) % 2 if turn else 0, mirror=False)
         self.labels.put(index, turn % 2, found)
         self.state.confidence[turn % 2][index] = sure
         self.state.visits += 1
@@ -179,32 +179,23 @@ class _Propagation:
 
     def _neighbours(self, index: int) -> list[int]:
         """Pictures whose matte is known: the frames before and after, else the same frame's other views."""
-        beside = (index - self.views, index + self.views)
-        if known := [n for n in beside if 0 <= n < len(self.frames) and self._known(n)]:
+        if known := [n for n in self.frames.beside(index) if self._known(n)]:
             return known
         first = index - index % self.views
         return [n for n in range(first, first + self.views) if n != index and self._known(n)]
 
-    def _guess(self, index: int, which: int) -> np.ndarray:
-        """``[h, w]`` the mean of the neighbours' mattes, brought here along the motion; 0 without neighbours."""
-        here = self.frames.frame(index)
-        brought = np.zeros(self.frames.size, np.float32)
+    def _find(self, index: int, which: int, mirror: bool) -> tuple[np.ndarray, float]:
+        """Probabilities of one frame, cleaned, and their confidence; neighbours' labels come from file ``which``."""
+        frame, motion = self.frames.frame(index), self.frames.motion(index)
         neighbours = self._neighbours(index)
-        for neighbour in neighbours:
-            motion = flow(here, self.frames.frame(neighbour))
-            brought += carried(self.labels.probability(neighbour, which), motion) / len(neighbours)
-        return brought
-
-    def _find(self, index: int, carried_here: np.ndarray, mirror: bool) -> tuple[np.ndarray, float]:
-        """Probabilities of one frame, cleaned, and their confidence."""
-        there = bool((carried_here > 0.5).any())
-        frame = self.frames.frame(index)
-        with_guess, alone = self.learner.probabilities(frame, [carried_here if there else None, None], mirror)
-        found = 0.5 * (with_guess + alone) if there else alone
-        found = tracked(found, carried_here if there else None, self.usual_area)
-        void = self.frames.void(index)
-        found[void] = 0
-        return found, confidence(found, alone, carried_here)
+        brought = [carried(self.labels.probability(n, which), flow(frame, self.frames.frame(n))) for n in neighbours]
+        expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)
+        guess = np.mean(brought, axis=0) if (expected > 0.5).any() else None
+        informed, alone = self.learner.probabilities(frame, motion, guess, mirror)
+        found = tracked(0.5 * (informed + alone), expected, self.usual_area)
+        found[self.frames.void(index)] = 0
+        sure = min((self.state.confidence[which][n] for n in neighbours), default=0.0)
+        return found, confidence(found, alone, brought, sure)
 
     # --- the result ----------------------------------------------------------------------------
 
@@ -223,15 +214,14 @@ class _Propagation:
             if index in self.full_references:
                 mattes[index], sure[index] = np.clip(self.full_references[index], 0, 1), 1.0
             else:
-                guess = self._guess(index, which)
-                found, sure[index] = self._find(index, guess, mirror=True)
+                found, sure[index] = self._find(index, which, mirror=True)
                 mattes[index] = self._shaped(self.frames.enlarged(found))
             state.final += 1
             self._housekeeping(mattes)
         mattes.flush()
         del mattes
         about = {"budget": state.budget, "steps": state.step, "seconds": round(state.seconds, 2)}
-        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, about)
+        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, self.views, about)
 
     def _shaped(self, probability: np.ndarray) -> np.ndarray:
         """Probability to matte: a soft edge with its middle at ``threshold``, and exactly 0 away from it."""
