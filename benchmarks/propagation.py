@@ -8,8 +8,8 @@ other frames are scored against the mattes that the clip comes with, means over 
 - IoU: intersection over union; recall: share of the object that is found; precision: share of what is
   found that is object; each at a matte value of 0.5;
 - doubtful: frames reported as doubtful, and how many of the frames with an IoU below 0.5 are among them;
-- seconds: processor time of everything, on one thread unless ``--threads`` says otherwise; the budget
-  is counted in it too, so that a busy machine measures the same.
+- seconds: processor time of everything on one thread; the budget is counted in it too, so that a busy
+  machine measures the same.
 
 ``--references`` takes ``first``; ``first+last``; ``first+worst``, which is first done from the first frame
 and then again with the frame that came out worst added, as an artist would correct it. What is measured
@@ -51,7 +51,6 @@ class Measurement:
     size: str
     frames: int
     time: str
-    threads: int
 
     @property
     def label(self) -> str:
@@ -165,18 +164,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=parse_size, default="432x240", metavar="WIDTHxHEIGHT")
     parser.add_argument("--time", default="300s", help="time budget of each propagation")
     parser.add_argument("--frames", type=int, help="use only this many frames of each clip")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save", type=Path, default=CACHE / "propagation.json", metavar="JSON")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="also save a picture of every result")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     results, wanted = Results(options.save), []
     size = "x".join(map(str, options.size))
     for references in options.references:
         for clip in options.clips:
             shot = prepare(clip, "removal", options.size, options.frames)
-            made = Measurement(clip, references, size, len(shot.frames), options.time, options.threads)
+            made = Measurement(clip, references, size, len(shot.frames), options.time)
             wanted.append(made)
             if results.find(made) is None:
                 results.add(made, measure(made, shot, options.sheets))

@@ -142,7 +142,7 @@ def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
     frames, truth = shot([(32, 25 + 4 * i) for i in range(12)], turned)
     one = run(tmp_path / "one", frames, {0: truth[0]})
     two = run(tmp_path / "two", frames, {0: truth[0], 11: truth[11]})
-    assert overlaps(two.mattes, truth)[6:11].mean() > 0.75
+    assert overlaps(two.mattes, truth)[6:11].mean() > 0.6
     assert overlaps(two.mattes, truth)[6:11].mean() > overlaps(one.mattes, truth)[6:11].mean() + 0.2
     assert set(one.doubtful) & {6, 7, 8}  # where it was lost, the artist was told to look
 
