@@ -8,12 +8,13 @@ gives the result.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from internal_inpaint.errors import Stopped
+from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.methods.motion import carried, flow
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
@@ -50,11 +51,12 @@ def propagate(
         seed: on the CPU and with a budget in steps the result depends on nothing else, killed or not.
         folder: for the checkpoint and the result; made if it is not there. A finished result for the
             same inputs is given back at once.
-        hooks: ``report``, ``warn``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
+        hooks: ``report``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
         views: pictures a frame. One view's matte is enough: the others' follow from it.
 
     Raises:
-        BadInput: no reference frame with an object, a matte of another size, or a damaged checkpoint.
+        BadInput: no reference frame with an object, or a damaged checkpoint.
+        TrainingDiverged: the loss is no number any more.
         Stopped: ``hooks.should_stop`` said so; everything is saved.
     """
     check_inputs(frames, void, references)
@@ -95,7 +97,7 @@ class _Propagation:
         self.sampler = MatteSampler(config, self.frames.size, self._labelled)
         self._began = self.hooks.clock() - self.state.seconds
         self._reported = self._saved = self.hooks.clock()
-        self._loss = (torch.zeros((), device=device), 0)
+        self._loss, self._last_loss = (torch.zeros((), device=device), 0), 0.0
 
     def run(self) -> Propagated:
         state = self.state
@@ -253,15 +255,27 @@ class _Propagation:
         if budget.seconds is not None and budget.steps is None:
             share = min(state.seconds / budget.seconds, 0.99 if state.trained else 0.95)
         state.progress = max(state.progress, share)
-        total, count = self._loss
-        loss = float(total) / max(1, count)
-        self._loss = torch.zeros_like(total), 0
+        loss = self._mean_loss()
         left = state.seconds / max(state.progress, 1e-3) * (1 - state.progress)
         if budget.seconds is not None:
             left = min(left, max(0.0, budget.seconds - state.seconds))
         self.hooks.report(Progress(state.step, budget.steps, state.progress, loss, None, left))
 
+    def _mean_loss(self) -> float:
+        """Since it was last asked for; here the host waits for the device."""
+        total, count = self._loss
+        if not count:
+            return self._last_loss
+        self._loss, self._last_loss = (torch.zeros_like(total), 0), float(total) / count
+        if not math.isfinite(self._last_loss):
+            raise TrainingDiverged(
+                "the propagation of the matte diverged: check the plate for extreme values with "
+                "`internal-inpaint check`, or try another --seed"
+            )
+        return self._last_loss
+
     def _save(self) -> None:
+        self._mean_loss()  # nothing that is no number is kept
         self.labels.flush()
         self.learner.save(self.folder, self.fingerprint)
         self._saved = self.hooks.clock()
