@@ -15,7 +15,7 @@ from internal_inpaint.training.loop import Hooks
 
 HEIGHT, WIDTH = 64, 96
 SMALL = PropagationConfig(network=MatteNetworkConfig((12, 16, 24, 32)), crop_share=(1.0, 0.67))
-ENOUGH = Budget(steps=150)
+ENOUGH = Budget(steps=80)
 RED, BLUE = (0.7, -0.6, -0.5), (-0.7, -0.5, 0.7)
 
 
@@ -56,7 +56,18 @@ def overlaps(found, truth):
     return np.where(either, both / np.maximum(either, 1), 1.0)
 
 
-ACROSS = [(30 + 2 * i, 20 + 5 * i) for i in range(10)]
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Pictures this small are no work to share."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+ACROSS = [(30 + 2 * i, 20 + 5 * i) for i in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +107,11 @@ def test_an_object_that_leaves_the_frame_gives_empty_mattes(tmp_path):
 
 
 def test_an_object_lost_amid_the_frame_is_reported(tmp_path):
-    places = [(32, 40 + i) for i in range(5)] + [None] * 4
+    places = [(32, 40 + i) for i in range(4)] + [None] * 3
     frames, truth = shot(places)
     result = run(tmp_path, frames, {0: truth[0]})
-    assert 5 in result.doubtful
-    assert not set(result.doubtful) & {1, 2, 3}
+    assert {4, 5, 6} <= set(result.doubtful)
+    assert not set(result.doubtful) & {1, 2}
 
 
 def test_what_looks_alike_but_is_far_away_is_dropped(tmp_path):
@@ -120,30 +131,32 @@ def test_components_are_kept_by_where_the_object_was_expected():
     assert kept[15, 15] > 0
     assert kept[23, 12] > 0  # a limb a few pixels away
     assert kept[45, 45] == 0
-    # Seen nowhere before: only what is large and certain can be the object coming back.
-    assert tracked(probability, None, 100)[45, 45] > 0
-    assert tracked(0.4 * probability, None, 100).max() == 0
+    # Seen nowhere near: only what is large and certain can be the object coming back.
+    nowhere = np.zeros_like(carried)
+    assert tracked(probability, nowhere, 100)[45, 45] > 0
+    assert tracked(0.4 * probability, nowhere, 100).max() == 0
 
 
 def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
-    turned = dict.fromkeys(range(6, 12), BLUE)  # the object shows its other side
-    frames, truth = shot([(32, 25 + 4 * i) for i in range(12)], turned)
+    turned = dict.fromkeys(range(3, 7), BLUE)  # the object shows its other side
+    frames, truth = shot([(32, 25 + 4 * i) for i in range(7)], turned)
     one = run(tmp_path / "one", frames, {0: truth[0]})
-    two = run(tmp_path / "two", frames, {0: truth[0], 11: truth[11]})
-    assert overlaps(two.mattes, truth)[6:11].mean() > 0.75
-    assert overlaps(two.mattes, truth)[6:11].mean() > overlaps(one.mattes, truth)[6:11].mean() + 0.2
-    assert set(one.doubtful) & {6, 7, 8}  # where it was lost, the artist was told to look
+    two = run(tmp_path / "two", frames, {0: truth[0], 6: truth[6]})
+    assert overlaps(two.mattes, truth)[3:6].mean() > 0.6
+    assert overlaps(two.mattes, truth)[3:6].mean() > overlaps(one.mattes, truth)[3:6].mean() + 0.2
+    assert set(one.doubtful) & {3, 4, 5}  # where it was lost, the artist was told to look
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, across):
-    _, frames, truth, _ = across
-    budget = Budget(steps=24)
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path):
+    frames, truth = shot(ACROSS[:7])
+    budget = Budget(steps=20)
     whole = run(tmp_path / "whole", frames, {0: truth[0]}, budget)
 
     class Killed(BaseException):
         """No chance to save anything."""
 
-    for moment in (5, 16, 27, 34, 41, 55):  # in training, in both rounds of labelling, in the last round
+    # In the training, in both rounds of labelling, in the last round: 20 + 2 * 6 + 7 events.
+    for moment in (7, 15, 24, 36):
         calls = [0]
 
         def report(progress, calls=calls, moment=moment):
@@ -152,9 +165,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, across):
                 raise Killed
 
         folder = tmp_path / f"killed-{moment}"
-        # A clock that jumps: there is a report at every step and a checkpoint at every fourth.
+        # A clock that jumps: there is a report at every step and a checkpoint now and then.
         with pytest.raises(Killed):
-            run(folder, frames, {0: truth[0]}, budget, Hooks(report=report, clock=Clock(), checkpoint_seconds=8))
+            run(folder, frames, {0: truth[0]}, budget, Hooks(report=report, clock=Clock(), checkpoint_seconds=40))
         again = run(folder, frames, {0: truth[0]}, budget)
         np.testing.assert_array_equal(again.mattes, whole.mattes)
         assert again.confidence == whole.confidence
@@ -171,8 +184,8 @@ class Clock:
         return self.now
 
 
-def test_stopping_saves_and_progress_never_falls(tmp_path, across):
-    _, frames, truth, _ = across
+def test_stopping_saves_and_progress_never_falls(tmp_path):
+    frames, truth = shot(ACROSS[:5])
     seen, budget = [], Budget(steps=20)
     asked = iter([False] * 12 + [True] * 100)
     hooks = Hooks(report=lambda p: seen.append((p.progress, p.step)), clock=Clock(), should_stop=lambda: next(asked))
@@ -202,9 +215,9 @@ def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, a
 
 
 def test_the_matte_of_one_view_serves_the_others(tmp_path):
-    frames, truth = shot(ACROSS[:6])
-    right, right_truth = shot([(y, x - 4) for y, x in ACROSS[:6]])
-    both = np.stack([frames, right], 1).reshape(12, *frames.shape[1:])
+    frames, truth = shot(ACROSS[:4])
+    right, right_truth = shot([(y, x - 4) for y, x in ACROSS[:4]])
+    both = np.stack([frames, right], 1).reshape(8, *frames.shape[1:])
     result = run(tmp_path, both, {0: truth[0]}, views=2)
     assert overlaps(result.mattes[0::2], truth).min() > 0.7
     assert overlaps(result.mattes[1::2], right_truth).min() > 0.7
@@ -236,7 +249,7 @@ def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight
     target = torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 1, 3)
     weight = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
     loss = weighted_cross_entropy(logits, target, weight, alpha=0.8)
-    assert float(loss) == pytest.approx((1 + 0.8) * np.log(2) / 2)
+    assert loss.item() == pytest.approx((1 + 0.8) * np.log(2) / 2)
     loss.backward()
     missed, added, ignored = logits.grad.flatten().tolist()
     assert added == pytest.approx(-0.8 * missed)
@@ -246,17 +259,16 @@ def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight
 def test_the_real_object_does_not_count_where_another_is_pasted():
     frames, truth = shot([(32, 48)])
     weight = np.ones((HEIGHT, WIDTH), np.float32)
-    labelled = Labelled(frames[0].astype(np.float32), truth[0], weight)
+    labelled = Labelled(frames[0].astype(np.float32), 0 * truth[0], truth[0], weight)
     config = PropagationConfig(pasted=1.0, crop_share=(1.0, 1.0))
     sampler, rng = MatteSampler(config, (HEIGHT, WIDTH), lambda index: labelled), np.random.default_rng(3)
-    real_seen = pasted_seen = 0
+    real_seen, real_counted, pasted_seen, pasted_counted = 0, 0, 0, 0
     for _ in range(40):
         sample = sampler.draw(rng, [0], [])
         red = sample.frame[..., 0] - sample.frame[..., 1] > 0.6  # only the object is red
-        real = red & (sample.target < 0.1)
-        assert (sample.weight[real] > 0.5).mean() < 0.02 if real.any() else True
-        real_seen += real.sum()
-        pasted_seen += (sample.target > 0.9).sum()
-        assert (sample.weight[sample.target > 0.9] > 0.5).mean() > 0.9 if (sample.target > 0.9).any() else True
-    assert real_seen > 2000
-    assert pasted_seen > 2000
+        real, pasted, counted = red & (sample.target < 0.1), sample.target > 0.9, sample.weight > 0.5
+        real_seen, real_counted = real_seen + real.sum(), real_counted + (real & counted).sum()
+        pasted_seen, pasted_counted = pasted_seen + pasted.sum(), pasted_counted + (pasted & counted).sum()
+    assert min(real_seen, pasted_seen) > 2000
+    assert real_counted < 0.05 * real_seen  # blur smears a few pixels over the line
+    assert pasted_counted > 0.95 * pasted_seen

@@ -14,21 +14,20 @@ import OpenImageIO as oiio
 import torch
 
 from internal_inpaint.control import StopRequest
-from internal_inpaint.errors import Stopped
 from internal_inpaint.events import Events
-from internal_inpaint.files import as_user_error, write_atomically
+from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.learning import Learned
 from internal_inpaint.mattes import PropagatedMattes
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.confidence import enlarged, figures, measure_confidence
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.report.page import Exhibit, FrameFigures, ReportData, chosen_frames, write_report
 from internal_inpaint.report.page import Stage as ReportStage
-from internal_inpaint.shot import HOLE, FrameStore, Shot, compact_frames
+from internal_inpaint.shot import FrameStore, Shot, compact_frames
 from internal_inpaint.version import __version__
 
-STOPPED = "stopped on request; run the same command again to go on"
 FILLING = 0.5  # share of the judging that goes into filling the frames once more, small
 
 
@@ -72,9 +71,17 @@ def judge(
         there = np.load(planes, mmap_mode="r")
         if read["key"] == key and there.shape == store.state.shape:
             return Judgement(there, tuple(FrameFigures(**figure) for figure in read["frames"]))
-    fills = folder / ".fills.npy.part"
+    fills = folder / "fills.npy"
     try:
-        filled = _fills(Cascade(cascade.stages[:1], cascade.bf16), store, fills, events, stop)
+        filled = write_fills(
+            cascade.stages[0].network,
+            store.frames,
+            store.state,
+            fills,
+            cascade.bf16,
+            progress=lambda done, of: events.tell(progress=FILLING * done / max(1, of)),
+            should_stop=stop,
+        )
         found = measure_confidence(
             store.frames,
             store.state,
@@ -85,8 +92,6 @@ def judge(
             should_stop=stop,
         )
         del filled
-    except OSError as error:
-        raise as_user_error(error, str(error.filename or fills)) from error
     finally:
         fills.unlink(missing_ok=True)
     frames = []
@@ -96,19 +101,6 @@ def judge(
     judged = {"key": key, "frames": [asdict(figure) for figure in frames]}
     write_atomically(about, json.dumps(judged, indent=1))
     return Judgement(found, tuple(frames))
-
-
-def _fills(cascade: Cascade, store: FrameStore, path: Path, events: Events, stop: StopRequest) -> np.ndarray:
-    """``[N, h, w, 3]`` float16 memory map: every hole as the coarsest stage fills it."""
-    fills = np.lib.format.open_memmap(path, "w+", np.float16, store.frames.shape)
-    for index in range(len(fills)):
-        if stop():
-            raise Stopped(STOPPED)
-        wanted = torch.from_numpy(np.asarray(store.state[index]) == HOLE)
-        if wanted.any():
-            fills[index] = cascade.fill(index, wanted).numpy()
-        events.tell(progress=FILLING * (index + 1) / len(fills))
-    return fills
 
 
 def report(

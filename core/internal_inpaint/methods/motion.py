@@ -38,6 +38,31 @@ def agrees(motion: np.ndarray, back: np.ndarray, pixels: float = 1.0) -> np.ndar
     return (error <= pixels) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
+def own_motion(motion: np.ndarray, fast: float = 0.01) -> np.ndarray:
+    """How far pixels do not move with the camera, whose motion is the affine map that most of a flow follows.
+
+    Args:
+        motion: ``[H, W, 2]`` from ``flow``.
+        fast: motion that counts as 0.76, as a share of the frame's diagonal.
+
+    Returns:
+        ``[H, W]`` float32, 0 with the camera to 1.
+    """
+    height, width = motion.shape[:2]
+    step = max(1, round((height * width / 2000) ** 0.5))
+    y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    start = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    end = start + motion[y.ravel(), x.ravel()]
+    cv2.setRNGSeed(0)  # the fit draws lots
+    camera, _ = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=1.5)
+    if camera is None:
+        return np.zeros((height, width), np.float32)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    expected = np.stack([camera[i, 0] * columns + camera[i, 1] * rows + camera[i, 2] for i in (0, 1)], axis=2)
+    apart = np.linalg.norm(np.stack(_targets(motion), axis=2) - expected, axis=2)
+    return np.tanh(apart / (fast * np.hypot(height, width))).astype(np.float32)
+
+
 def _targets(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     height, width = motion.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))

@@ -4,6 +4,14 @@ from internal_inpaint.propagation.config import PropagationConfig, default_budge
 from internal_inpaint.propagation.enlarge import enlarge_matte
 from internal_inpaint.propagation.propagate import propagate
 from internal_inpaint.propagation.result import Propagated
-from internal_inpaint.propagation.writer import MatteWriter
+from internal_inpaint.propagation.writer import MatteWriter, write_mattes
 
-__all__ = ["MatteWriter", "Propagated", "PropagationConfig", "default_budget", "enlarge_matte", "propagate"]
+__all__ = [
+    "MatteWriter",
+    "Propagated",
+    "PropagationConfig",
+    "default_budget",
+    "enlarge_matte",
+    "propagate",
+    "write_mattes",
+]

@@ -20,6 +20,7 @@ class PropagationConfig:
         alpha: cost of taking background for object over the cost of the opposite (equation 6).
         pasted: share of the samples with a pasted object (the paper's); the others are labelled frames.
         without_guess: share of the samples in which the network gets no guess from a neighbour.
+        without_motion: share of the samples in which nothing seems to move but the camera.
         reference_share: share of the samples drawn from the reference frames once other frames are known.
         learn: share of the training before the first other frame is labelled.
         settle: share of the training by which the last frame has been labelled for the last time.
@@ -34,22 +35,23 @@ class PropagationConfig:
     """
 
     network: MatteNetworkConfig = field(default_factory=MatteNetworkConfig)
-    lr: float = 4e-3
+    lr: float = 1e-2
     adam_lr: float = 2e-3
     batch: int = 4
     crop_share: tuple[float, float] = (0.67, 0.52)
     alpha: float = 0.8
     pasted: float = 0.6
     without_guess: float = 0.35
+    without_motion: float = 0.5
     reference_share: float = 0.5
     learn: float = 0.4
     settle: float = 0.9
     rounds: int = 2
     average: float = 0.98
-    trust: float = 0.5
+    trust: float = 0.35
     threshold: float = 0.35
     softness: float = 0.25
-    doubt: float = 0.5
+    doubt: float = 0.4
     pixels: tuple[int, int] = (960 * 540, 432 * 240)
 
     def to_dict(self) -> dict:

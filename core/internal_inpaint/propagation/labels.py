@@ -11,8 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from internal_inpaint.methods.motion import flow, own_motion
 from internal_inpaint.propagation.sampling import Labelled
 
+MOTION = "motion.npy"
 FILES = ("labels-0.npy", "labels-1.npy")
 CERTAIN = 0.35  # a probability this far from one half on the way to 0 or 1 begins to count
 
@@ -24,16 +26,37 @@ class Frames:
         frames: ``[N, h, w, 3]`` working space, 0 where not known.
         void: ``[N, h, w]`` bool.
         most: pixels of a working frame.
+        folder: for the file that keeps what was found out about motion.
+        views: pictures a frame.
     """
 
-    def __init__(self, frames: np.ndarray, void: np.ndarray, most: int) -> None:
-        self._frames, self._void = frames, void
+    def __init__(self, frames: np.ndarray, void: np.ndarray, most: int, folder: Path, views: int = 1) -> None:
+        self._frames, self._void, self._views = frames, void, views
         height, width = frames.shape[1:3]
         scale = min(1.0, (most / (height * width)) ** 0.5)
         self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
 
+        # Kept as long as this object lives, and made again after a kill: it costs two flows a frame.
+        self._motion = np.lib.format.open_memmap(folder / MOTION, "w+", np.uint8, (len(frames), *self.size))
+        self._known_motion = np.zeros(len(frames), bool)
+
     def __len__(self) -> int:
         return len(self._frames)
+
+    def beside(self, index: int) -> list[int]:
+        """The same view's pictures in the frames before and after."""
+        return [n for n in (index - self._views, index + self._views) if 0 <= n < len(self)]
+
+    def motion(self, index: int) -> np.ndarray:
+        """``[h, w]`` float32 0..1: how far pixels do not move with the camera, from both neighbours."""
+        if not self._known_motion[index]:
+            here = self.frame(index)
+            found = [own_motion(flow(here, self.frame(n))) for n in self.beside(index)]
+            # What only one of the neighbours says is mostly ground that comes into view.
+            least = np.min(found, axis=0) if found else np.zeros(self.size, np.float32)
+            self._motion[index] = np.round(255 * least).astype(np.uint8)
+            self._known_motion[index] = True
+        return self._motion[index].astype(np.float32) / 255
 
     def frame(self, index: int) -> np.ndarray:
         """``[h, w, 3]`` float32 at the working size."""
@@ -102,4 +125,4 @@ class Labels:
         weight = (~self.frames.void(index)).astype(np.float32)
         if index not in self.references:
             weight *= np.clip((np.abs(matte - 0.5) - CERTAIN + 0.15) / 0.15, 0, 1)
-        return Labelled(self.frames.frame(index), matte, weight)
+        return Labelled(self.frames.frame(index), self.frames.motion(index), matte, weight)

@@ -76,11 +76,11 @@ class Learner:
         """One optimiser step on a batch of ``MatteSampler``; the loss, still on the device."""
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._schedule.rate(progress)
-        frame, guess, target, weight = (
+        frame, motion, guess, target, weight = (
             t.to(self.device, torch.float32, memory_format=torch.channels_last) for t in batch
         )
         self.network.train()
-        loss = weighted_cross_entropy(self.network(frame, guess), target, weight, self.config.alpha)
+        loss = weighted_cross_entropy(self.network(frame, motion, guess), target, weight, self.config.alpha)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -100,25 +100,31 @@ class Learner:
                 kept.copy_(current[name])
 
     @torch.inference_mode()
-    def probabilities(self, frame: np.ndarray, guesses: list[np.ndarray | None], mirror: bool = False) -> np.ndarray:
-        """The averaged network's probabilities of one frame under several guesses.
+    def probabilities(
+        self, frame: np.ndarray, motion: np.ndarray, guess: np.ndarray | None, mirror: bool = False
+    ) -> np.ndarray:
+        """The averaged network's probabilities of one frame: with all that is known of it, and by its looks alone.
 
         Args:
             frame: ``[h, w, 3]`` working space.
-            guesses: ``[h, w]`` 0..1 each, or ``None`` for no guess.
+            motion: ``[h, w]`` 0..1, of its own.
+            guess: ``[h, w]`` 0..1, or ``None`` where there is none.
             mirror: look at the mirrored frame too and take the mean.
 
         Returns:
-            ``[len(guesses), h, w]`` float32.
+            ``[2, h, w]`` float32.
         """
-        planes = np.stack([np.zeros(frame.shape[:2], np.float32) if g is None else 2 * g - 1 for g in guesses])
-        guess = torch.from_numpy(planes)[:, None].to(self.device)
-        picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None].to(self.device)
-        picture = picture.expand(len(guesses), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        found = torch.sigmoid(self.averaged(picture, guess))
+        nothing = np.zeros_like(motion)
+        hints = np.stack([[motion, nothing if guess is None else 2 * guess - 1], [nothing, nothing]])
+        picture = np.concatenate([np.stack([frame.transpose(2, 0, 1)] * 2), hints], axis=1).astype(np.float32)
+        planes = torch.from_numpy(picture).to(self.device, memory_format=torch.channels_last)
+        found = self._looked_at(planes)
         if mirror:
-            found = (found + torch.sigmoid(self.averaged(picture.flip(-1), guess.flip(-1))).flip(-1)) / 2
+            found = (found + self._looked_at(planes.flip(-1)).flip(-1)) / 2
         return found[:, 0].float().cpu().numpy()
+
+    def _looked_at(self, planes: Tensor) -> Tensor:
+        return torch.sigmoid(self.averaged(planes[:, :3], planes[:, 3:4], planes[:, 4:]))
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Replace the folder's checkpoint, atomically."""

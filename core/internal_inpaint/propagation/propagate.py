@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from internal_inpaint.errors import Stopped
+from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.methods.motion import carried, flow
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
@@ -51,11 +51,12 @@ def propagate(
         seed: on the CPU and with a budget in steps the result depends on nothing else, killed or not.
         folder: for the checkpoint and the result; made if it is not there. A finished result for the
             same inputs is given back at once.
-        hooks: ``report``, ``warn``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
+        hooks: ``report``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
         views: pictures a frame. One view's matte is enough: the others' follow from it.
 
     Raises:
-        BadInput: no reference frame with an object, a matte of another size, or a damaged checkpoint.
+        BadInput: no reference frame with an object, or a damaged checkpoint.
+        TrainingDiverged: the loss is no number any more.
         Stopped: ``hooks.should_stop`` said so; everything is saved.
     """
     check_inputs(frames, void, references)
@@ -77,7 +78,8 @@ class _Propagation:
         self.config, self.budget, self.folder = config, budget, folder
         self.hooks, self.fingerprint, self.views = hooks, fingerprint, views
         self.full_references = references
-        self.frames = Frames(frames, void, config.pixels[0 if device.type == "cuda" else 1])
+        most = config.pixels[0 if device.type == "cuda" else 1]
+        self.frames = Frames(frames, void, most, folder, views)
         small = {i: np.clip(self.frames.reduced(m), 0, 1) for i, m in references.items()}
         self.learner = Learner(config, device, seed)
         resumed = Labels.there(folder, self.frames) and self.learner.resume(folder, fingerprint)
@@ -95,7 +97,7 @@ class _Propagation:
         self.sampler = MatteSampler(config, self.frames.size, self._labelled)
         self._began = self.hooks.clock() - self.state.seconds
         self._reported = self._saved = self.hooks.clock()
-        self._loss = (torch.zeros((), device=device), 0)
+        self._loss, self._last_loss = (torch.zeros((), device=device), 0), 0.0
 
     def run(self) -> Propagated:
         state = self.state
@@ -165,8 +167,7 @@ class _Propagation:
         began = self.hooks.clock()
         turn, place = self._round(self.state.visits)
         index = self.order[place]
-        carried_here = self._guess(index, (turn - 1) % 2 if turn else 0)
-        found, sure = self._find(index, carried_here, mirror=False)
+        found, sure = self._find(index, (turn - 1) % 2 if turn else 0, mirror=False)
         self.labels.put(index, turn % 2, found)
         self.state.confidence[turn % 2][index] = sure
         self.state.visits += 1
@@ -180,32 +181,23 @@ class _Propagation:
 
     def _neighbours(self, index: int) -> list[int]:
         """Pictures whose matte is known: the frames before and after, else the same frame's other views."""
-        beside = (index - self.views, index + self.views)
-        if known := [n for n in beside if 0 <= n < len(self.frames) and self._known(n)]:
+        if known := [n for n in self.frames.beside(index) if self._known(n)]:
             return known
         first = index - index % self.views
         return [n for n in range(first, first + self.views) if n != index and self._known(n)]
 
-    def _guess(self, index: int, which: int) -> np.ndarray:
-        """``[h, w]`` the mean of the neighbours' mattes, brought here along the motion; 0 without neighbours."""
-        here = self.frames.frame(index)
-        brought = np.zeros(self.frames.size, np.float32)
+    def _find(self, index: int, which: int, mirror: bool) -> tuple[np.ndarray, float]:
+        """Probabilities of one frame, cleaned, and their confidence; neighbours' labels come from file ``which``."""
+        frame, motion = self.frames.frame(index), self.frames.motion(index)
         neighbours = self._neighbours(index)
-        for neighbour in neighbours:
-            motion = flow(here, self.frames.frame(neighbour))
-            brought += carried(self.labels.probability(neighbour, which), motion) / len(neighbours)
-        return brought
-
-    def _find(self, index: int, carried_here: np.ndarray, mirror: bool) -> tuple[np.ndarray, float]:
-        """Probabilities of one frame, cleaned, and their confidence."""
-        there = bool((carried_here > 0.5).any())
-        frame = self.frames.frame(index)
-        with_guess, alone = self.learner.probabilities(frame, [carried_here if there else None, None], mirror)
-        found = 0.5 * (with_guess + alone) if there else alone
-        found = tracked(found, carried_here if there else None, self.usual_area)
-        void = self.frames.void(index)
-        found[void] = 0
-        return found, confidence(found, alone, carried_here)
+        brought = [carried(self.labels.probability(n, which), flow(frame, self.frames.frame(n))) for n in neighbours]
+        expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)
+        guess = np.mean(brought, axis=0) if (expected > 0.5).any() else None
+        informed, alone = self.learner.probabilities(frame, motion, guess, mirror)
+        found = tracked(0.5 * (informed + alone), expected, self.usual_area)
+        found[self.frames.void(index)] = 0
+        sure = min((self.state.confidence[which][n] for n in neighbours), default=0.0)
+        return found, confidence(found, alone, brought, sure)
 
     # --- the result ----------------------------------------------------------------------------
 
@@ -224,15 +216,14 @@ class _Propagation:
             if index in self.full_references:
                 mattes[index], sure[index] = np.clip(self.full_references[index], 0, 1), 1.0
             else:
-                guess = self._guess(index, which)
-                found, sure[index] = self._find(index, guess, mirror=True)
+                found, sure[index] = self._find(index, which, mirror=True)
                 mattes[index] = self._shaped(self.frames.enlarged(found))
             state.final += 1
             self._housekeeping(mattes)
         mattes.flush()
         del mattes
         about = {"budget": state.budget, "steps": state.step, "seconds": round(state.seconds, 2)}
-        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, about)
+        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, self.views, about)
 
     def _shaped(self, probability: np.ndarray) -> np.ndarray:
         """Probability to matte: a soft edge with its middle at ``threshold``, and exactly 0 away from it."""
@@ -264,15 +255,27 @@ class _Propagation:
         if budget.seconds is not None and budget.steps is None:
             share = min(state.seconds / budget.seconds, 0.99 if state.trained else 0.95)
         state.progress = max(state.progress, share)
-        total, count = self._loss
-        loss = float(total) / count if count else math.nan
-        self._loss = torch.zeros_like(total), 0
+        loss = self._mean_loss()
         left = state.seconds / max(state.progress, 1e-3) * (1 - state.progress)
         if budget.seconds is not None:
             left = min(left, max(0.0, budget.seconds - state.seconds))
         self.hooks.report(Progress(state.step, budget.steps, state.progress, loss, None, left))
 
+    def _mean_loss(self) -> float:
+        """Since it was last asked for; here the host waits for the device."""
+        total, count = self._loss
+        if not count:
+            return self._last_loss
+        self._loss, self._last_loss = (torch.zeros_like(total), 0), float(total) / count
+        if not math.isfinite(self._last_loss):
+            raise TrainingDiverged(
+                "the propagation of the matte diverged: check the plate for extreme values with "
+                "`internal-inpaint check`, or try another --seed"
+            )
+        return self._last_loss
+
     def _save(self) -> None:
+        self._mean_loss()  # nothing that is no number is kept
         self.labels.flush()
         self.learner.save(self.folder, self.fingerprint)
         self._saved = self.hooks.clock()

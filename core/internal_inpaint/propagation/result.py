@@ -12,6 +12,7 @@ import numpy as np
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import replace, write_atomically
 from internal_inpaint.propagation.config import PropagationConfig
+from internal_inpaint.propagation.tracking import judge_absence, near_edge
 from internal_inpaint.training.budget import Budget
 
 VERSION = 1  # of the recipe: results of another are not reused
@@ -62,14 +63,23 @@ def inputs_fingerprint(frames: np.ndarray, references: dict, config: Propagation
 
 
 def finish(
-    folder: Path, fingerprint: str, unfinished: Path, confidence: list[float], doubt: float, about: dict
+    folder: Path, fingerprint: str, unfinished: Path, confidence: list[float], doubt: float, views: int, about: dict
 ) -> Propagated:
     """Give the finished file of mattes its name, and describe it.
 
     Args:
         confidence: a frame; those below ``doubt`` are doubtful.
+        views: pictures a frame.
         about: plain values to be kept beside it.
     """
+    mattes = np.load(unfinished, mmap_mode="r")
+    empty = [not (matte > 0.5).any() for matte in mattes]
+    at_edge = [near_edge(np.asarray(matte) > 0.5) for matte in mattes]
+    confidence = list(confidence)
+    for view in range(views):
+        own = slice(view, None, views)
+        confidence[own] = judge_absence(confidence[own], empty[own], at_edge[own])
+    del mattes
     confidence = [round(float(value), 4) for value in confidence]
     doubtful = [index for index, value in enumerate(confidence) if value < doubt]
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}

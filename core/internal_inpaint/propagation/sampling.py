@@ -20,7 +20,8 @@ from torch import Tensor
 from internal_inpaint.propagation.config import PropagationConfig
 
 EDGE = 0.1  # matte values above this belong to the real object, whose surroundings teach nothing
-FEATHER = 0.7  # pixels: hides the cut from a network that would otherwise learn to see it
+FEATHER = 0.3, 0.8  # pixels: hides the cut from a network that would otherwise learn to see it
+THIN = 1.8  # by how much a matte is raised that was resampled or blurred
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Labelled:
 
     Attributes:
         frame: ``[h, w, 3]`` float32 working space.
+        motion: ``[h, w]`` float32 0..1, how far pixels do not move with the camera.
         matte: ``[h, w]`` float32 0..1.
         weight: ``[h, w]`` float32, how far ``matte`` can be relied on; 0 in the void.
     """
 
     frame: np.ndarray
+    motion: np.ndarray
     matte: np.ndarray
     weight: np.ndarray
 
@@ -48,6 +51,7 @@ class Sample:
     """
 
     frame: np.ndarray
+    motion: np.ndarray
     guess: np.ndarray
     target: np.ndarray
     weight: np.ndarray
@@ -70,30 +74,35 @@ class MatteSampler:
         )
 
     def batch(self, rng: np.random.Generator, references: list[int], others: list[int]) -> tuple[Tensor, ...]:
-        """Frame ``[B, 3, h, w]``, guess, target and weight ``[B, 1, h, w]``, on the host."""
+        """Frame ``[B, 3, h, w]``, motion, guess, target and weight ``[B, 1, h, w]``, on the host."""
         samples = [self.draw(rng, references, others) for _ in range(self.config.batch)]
         frame = torch.from_numpy(np.stack([s.frame for s in samples])).permute(0, 3, 1, 2)
-        planes = [np.stack([getattr(s, n) for s in samples])[:, None] for n in ("guess", "target", "weight")]
+        names = ("motion", "guess", "target", "weight")
+        planes = [np.stack([getattr(s, name) for s in samples])[:, None] for name in names]
         return frame, *map(torch.from_numpy, planes)
 
     def draw(self, rng: np.random.Generator, references: list[int], others: list[int]) -> Sample:
         """One sample from the reference frames and the ``others`` that are labelled by now."""
         base = self._read(self._choose(rng, references, others, self.config.reference_share))
         view = _view(rng, base.matte, self.crop)
-        frame, matte = _seen(base.frame, view, self.crop), _seen(base.matte, view, self.crop)
-        weight = _seen(base.weight, view, self.crop)
+        frame, matte = _seen(base.frame, view, self.crop), _filled(_seen(base.matte, view, self.crop))
+        weight, motion = _seen(base.weight, view, self.crop), _seen(base.motion, view, self.crop)
         hinted = matte
         if rng.random() < self.config.pasted:
             source = self._read(self._choose(rng, references, others, max(0.6, self.config.reference_share)))
             if (source.matte > 0.5).any():
-                frame, matte, weight = _pasted(rng, frame, matte, weight, source, self.crop)
+                frame, motion, matte, weight = _pasted(rng, frame, motion, matte, weight, source, self.crop)
                 hinted = np.maximum(matte, hinted) if rng.random() < 0.3 else matte
         frame, matte, weight = _shaken(rng, frame, matte, weight)
+        if rng.random() < self.config.without_motion:
+            motion = np.zeros_like(motion)
+        else:
+            motion = cv2.GaussianBlur(motion * np.float32(rng.uniform(0.5, 1.2)), (0, 0), rng.uniform(0.3, 4))
         if rng.random() < self.config.without_guess:
             guess = np.zeros_like(matte)
         else:
             guess = 2 * spoilt(rng, hinted) - 1
-        return Sample(frame, guess, matte, weight)
+        return Sample(frame, motion, guess, matte, weight)
 
     @staticmethod
     def _choose(rng: np.random.Generator, references: list[int], others: list[int], share: float) -> int:
@@ -122,11 +131,12 @@ def _view(rng: np.random.Generator, matte: np.ndarray, crop: tuple[int, int]) ->
 def _pasted(
     rng: np.random.Generator,
     frame: np.ndarray,
+    motion: np.ndarray,
     matte: np.ndarray,
     weight: np.ndarray,
     source: Labelled,
     crop: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The object of ``source`` laid over a crop; the crop's own object no longer counts."""
     rows, columns = np.nonzero(source.matte > 0.5)
     middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
@@ -135,16 +145,19 @@ def _pasted(
     view = _about(linear, place, np.array(middle))
     colour = _seen(source.frame, view, crop)
     laid = _seen(source.matte * source.weight, view, crop, outside=0)
-    laid = cv2.GaussianBlur(laid, (0, 0), FEATHER * rng.uniform(0.6, 1.6))
+    laid = _filled(cv2.GaussianBlur(laid, (0, 0), rng.uniform(*FEATHER)))
     gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
     colour = colour * gain.astype(np.float32) + np.float32(rng.uniform(-0.08, 0.08))
     if rng.random() < 0.25:
         colour = cv2.GaussianBlur(colour, (0, 0), rng.uniform(0.4, 1.5))
     frame = frame + (colour - frame) * laid[..., None]
+    # It moves as it does in its own frame, or faster, or slower.
+    moves = _seen(source.motion, view, crop) * np.float32(1 if rng.random() < 0.5 else rng.uniform(0.2, 1.7))
+    motion = motion + (np.minimum(moves, 1) - motion) * laid
     # Equation (6): the loss leaves out the real object, 1 - M_0, but for what was pasted over it.
     real = cv2.dilate(matte, np.ones((5, 5), np.uint8)) > EDGE
     weight = np.where(laid > 0.5, np.float32(1), weight * ~real)
-    return frame, laid, weight
+    return frame, motion, laid, weight
 
 
 def _shaken(
@@ -157,7 +170,7 @@ def _shaken(
         frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.5))
     elif kind < 0.3:
         kernel = _streak(rng.uniform(3, 11), rng.uniform(0, 180))
-        frame, matte = cv2.filter2D(frame, -1, kernel), cv2.filter2D(matte, -1, kernel)
+        frame, matte = cv2.filter2D(frame, -1, kernel), _filled(cv2.filter2D(matte, -1, kernel))
     if rng.random() < 0.5:
         frame = frame + rng.standard_normal(frame.shape, np.float32) * np.float32(rng.uniform(0.005, 0.03))
     return frame, matte, weight
@@ -220,6 +233,11 @@ def _seen(picture: np.ndarray, view: np.ndarray, crop: tuple[int, int], outside:
     border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(picture, view, crop[::-1], flags=flags, borderMode=border, borderValue=outside or 0)
+
+
+def _filled(matte: np.ndarray) -> np.ndarray:
+    """A resampled or blurred matte whose thin parts still count: a line of one pixel is object, not half object."""
+    return np.minimum(THIN * matte, np.float32(1))
 
 
 def _streak(length: float, angle: float) -> np.ndarray:

@@ -6,16 +6,17 @@ import cv2
 import numpy as np
 
 LEAST = 0.3  # probability from which pixels hang together
+ABSENT = 0.3  # most confidence in an empty matte where the object did not leave by the frame's edge
 SEED_AREA = 8  # pixels
 
 
-def tracked(probability: np.ndarray, carried: np.ndarray | None, usual_area: float) -> np.ndarray:
+def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) -> np.ndarray:
     """The probabilities with everything that is not the tracked object set to 0.
 
     Args:
         probability: ``[h, w]`` float32.
-        carried: ``[h, w]`` float32, the neighbour's matte brought here along the motion; ``None`` where
-            no neighbour shows the object: then only large and certain components count.
+        expected: ``[h, w]`` float32, the neighbours' mattes brought here along the motion. Where no
+            neighbour shows the object only large and certain components count.
         usual_area: of the object in the reference frames, in pixels.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > LEAST).astype(np.uint8), connectivity=8)
@@ -23,17 +24,15 @@ def tracked(probability: np.ndarray, carried: np.ndarray | None, usual_area: flo
         return np.zeros_like(probability)
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     sums = np.bincount(labels.ravel(), weights=probability.ravel().astype(np.float64), minlength=count)
-    kept = np.zeros(count, bool)
-    there = carried is not None and bool((carried > 0.5).any())
-    if there:
-        expected = carried > 0.5
-        reach = max(5.0, 0.2 * float(expected.sum()) ** 0.5)
-        distance = cv2.distanceTransform((~expected).astype(np.uint8), cv2.DIST_L2, 3)
+    there = expected > 0.5
+    if there.any():
+        reach = max(5.0, 0.2 * float(there.sum()) ** 0.5)
+        distance = cv2.distanceTransform((~there).astype(np.uint8), cv2.DIST_L2, 3)
         nearest = np.full(count, np.inf)
         np.minimum.at(nearest, labels.ravel(), distance.ravel())
         kept = nearest <= reach
     else:
-        kept = (areas >= 0.15 * usual_area) & (sums / areas >= 0.75)
+        kept = (areas >= 0.15 * usual_area) & (sums / areas >= 0.65)
     kept &= areas >= min(SEED_AREA, 0.02 * usual_area)
     kept[0] = False
     return np.where(kept[labels] | (probability <= LEAST) & _beside(kept[labels]), probability, np.float32(0))
@@ -44,28 +43,47 @@ def _beside(mask: np.ndarray) -> np.ndarray:
     return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
-def confidence(
-    matte: np.ndarray, alone: np.ndarray, carried: np.ndarray | None, void: np.ndarray | None = None
-) -> float:
+def confidence(matte: np.ndarray, alone: np.ndarray, brought: list[np.ndarray], neighbours: float) -> float:
     """How far a frame's matte can be relied on, 0 to 1, from what independent witnesses say.
+
+    How clear-cut the probabilities are, how well they agree with those of the frame by itself and with
+    the neighbours' mattes. An empty matte is as sure as the neighbours' where these are empty too, and
+    otherwise depends on whether the object was about to leave.
 
     Args:
         matte: ``[h, w]`` the probabilities kept as the object.
         alone: ``[h, w]`` the probabilities that the network finds with no guess from a neighbour.
-        carried: ``[h, w]`` the neighbour's matte brought here along the motion, if there is a neighbour.
+        brought: ``[h, w]`` each: the neighbours' mattes, brought here along the motion.
+        neighbours: the least of the neighbours' confidences.
     """
     here = matte > 0.5
     if not here.any():
-        # Gone. By the frame's edge it left; amid the frame it was lost, unless nothing looks like it at all.
-        before = carried is not None and bool((carried > 0.5).any())
-        doubt = float(np.sort(alone.ravel())[-max(1, alone.size // 2000) :].mean())
-        at_edge = before and touches_edge(carried > 0.5)
-        return max(0.0, (1.0 if at_edge or not before else 0.4) * (1 - 0.5 * doubt))
+        before = [other > 0.5 for other in brought if (other > 0.5).any()]
+        return neighbours if not before else 0.9 if all(near_edge(mask) for mask in before) else ABSENT
     near = cv2.dilate(here.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
     agreement = overlap(matte, alone * near)
     clear = float(np.abs(2 * matte[matte > 0.2] - 1).mean())
-    steady = overlap(matte, carried) if carried is not None else agreement
+    steady = max((overlap(matte, other) for other in brought), default=agreement)
     return float((agreement * steady) ** 0.5 * clear)
+
+
+def judge_absence(confidence: list[float], empty: list[bool], at_edge: list[bool]) -> list[float]:
+    """Lower the confidence of frames without an object, unless it is seen to leave or come by the frame's edge.
+
+    Args:
+        confidence, empty, at_edge: a frame of one view: whether its matte is empty, or near the frame's edge.
+    """
+    judged, start, count = list(confidence), 0, len(empty)
+    while start < count:
+        if not empty[start]:
+            start += 1
+            continue
+        end = next((i for i in range(start, count) if not empty[i]), count)
+        gone = all(at_edge[i] for i in (start - 1, end) if 0 <= i < count)
+        if not gone:
+            judged[start:end] = [min(value, ABSENT) for value in judged[start:end]]
+        start = end
+    return judged
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -74,7 +92,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.minimum(a, b).sum()) / union if union > 1 else 1.0
 
 
-def touches_edge(mask: np.ndarray, margin: int = 3) -> bool:
-    """Whether a mask comes within ``margin`` pixels of the frame's edge."""
+def near_edge(mask: np.ndarray) -> bool:
+    """Whether an object is so near the frame's edge that the next frame may not show it."""
+    margin = max(3, round(0.4 * float(mask.sum()) ** 0.5))
     inner = mask[margin:-margin, margin:-margin]
     return bool(mask.sum() > inner.sum())

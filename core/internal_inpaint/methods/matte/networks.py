@@ -1,4 +1,4 @@
-"""The network that finds an object: a small U-Net from a frame and a guess to the logit of the matte.
+"""The network that finds an object: a small U-Net from a frame, its motion and a guess to the logit of the matte.
 
 The frame goes in and the matte comes out at full size, but every layer works at half size or less:
 two by two pixels are folded into channels first and unfolded last, so that thin things keep their
@@ -26,9 +26,10 @@ class MatteNetworkConfig:
 
 
 class MatteNetwork(nn.Module):
-    """``[B, 4, H, W]`` (working-space RGB, guess) to ``[B, 1, H, W]`` logits.
+    """Working-space RGB ``[B, 3, H, W]``, own motion and guess ``[B, 1, H, W]`` to ``[B, 1, H, W]`` logits.
 
-    The guess is -1 where the object is thought not to be, 1 where it is, and 0 where nothing is known.
+    Own motion is 0 where a pixel moves with the camera, up to 1 where it does not. The guess is -1 where
+    the object is thought not to be, 1 where it is, and 0 where nothing is known.
     Any size: sides are padded by repetition to a multiple of ``MULTIPLE``.
     """
 
@@ -37,7 +38,7 @@ class MatteNetwork(nn.Module):
         widths = (config or MatteNetworkConfig()).widths
         # The names are those that MuonAdam goes by: it leaves first layers and outputs to Adam.
         self.encoder = nn.ModuleList()
-        channels = 4 * FOLD * FOLD
+        channels = 5 * FOLD * FOLD
         for width in widths:
             self.encoder.append(_Block(channels, width))
             self.encoder.append(_Block(width, width))
@@ -47,9 +48,9 @@ class MatteNetwork(nn.Module):
         self.decoder = nn.ModuleList(_Block(fine, fine) for fine, _ in pairs)
         self.head = nn.ModuleDict({"output": nn.Conv2d(widths[0], FOLD * FOLD, 3, padding=1)})
 
-    def forward(self, frame: Tensor, guess: Tensor) -> Tensor:
+    def forward(self, frame: Tensor, motion: Tensor, guess: Tensor) -> Tensor:
         height, width = frame.shape[-2:]
-        x = torch.cat([frame, guess], 1)
+        x = torch.cat([frame, motion, guess], 1)
         padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         if any(padding):
             x = F.pad(x, padding, mode="replicate")
@@ -74,7 +75,7 @@ class _Block(nn.Module):
         self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         # Statistics over batches, not over each picture: a crop in training and a whole frame in
         # prediction must be treated alike.
-        self.norm = nn.BatchNorm2d(width, momentum=0.05)
+        self.norm = nn.BatchNorm2d(width, momentum=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(x)), inplace=True)
