@@ -98,11 +98,16 @@ def learned(case: Case, seconds: float) -> tuple[FrameStore, np.ndarray, Path]:
     job = Job(plate=case.plate, matte=case.matte, output=output, quality="draft", time=seconds, device="cpu")
     if not (folder / "fills.npy").exists():
         pipeline.run(job, folder, lambda event: None)
-        store = open_store(folder / "store")
-        newest = checkpoint.newest_first(folder / "checkpoints")[0]
+        store = _store(folder)
+        newest = checkpoint.newest_first(folder / "checkpoints" / store.folder.name)[0]
         network = checkpoint.load_best(newest, store.fingerprint, torch.device("cpu"))
         write_fills(network, store.frames, store.state, folder / "fills.npy")
-    return open_store(folder / "store"), np.load(folder / "fills.npy", mmap_mode="r"), folder
+    return _store(folder), np.load(folder / "fills.npy", mmap_mode="r"), folder
+
+
+def _store(folder: Path) -> FrameStore:
+    """The one store of a job that was learned in one stage."""
+    return open_store(next((folder / "store").iterdir()))
 
 
 def errors(case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:

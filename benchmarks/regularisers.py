@@ -32,6 +32,7 @@ import torch.nn.functional as F
 import metrics
 from clips import CACHE, Shot, parse_clips, parse_size, prepare, shared_folder
 from contact_sheet import contact_sheet
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import ShotSettings, build_store, open_shot
@@ -129,12 +130,12 @@ class Subject:
         trainer.rng.bit_generator.state = begun["counters"]["rng"]
         trainer.best, trainer.counters = begun["best"], Counters(**begun["counters"])
         trainer.run(self._budget, Hooks(clock=time.process_time))
-        renderer = Renderer(best_network(trainer), self._to_linear)
+        stage = RenderStage(best_network(trainer), *(plane.numpy() for plane in self._planes))
+        renderer = Renderer(Cascade([stage]), self._to_linear)
         results = []
         for index in range(len(self._opened.pictures)):
             loaded = self._opened.load(index)
-            planes = (plane[index].numpy() for plane in self._planes)
-            results.append(srgb_encoded(renderer.render(*planes, loaded.rgb, loaded.alpha)[0]))
+            results.append(srgb_encoded(renderer.render(index, loaded.rgb, loaded.alpha)[0]))
         return np.stack(results), trainer
 
     def _train(self, cache: Path) -> dict:
