@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,16 +22,17 @@ from internal_inpaint.training.cascade import Level
 from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.device import autocast
 from internal_inpaint.training.encoders import Vgg19, own_encoder
+from internal_inpaint.training.losses import reconstruction_loss
 from internal_inpaint.training.muon import MuonAdam
 from internal_inpaint.training.patches import PatchSampler
 from internal_inpaint.training.regularise import Regularisers
-from internal_inpaint.training.sampling import Batch, HoleSampler, crop_size, hole_boxes
+from internal_inpaint.training.sampling import HoleSampler, crop_size, hole_boxes
+from internal_inpaint.training.state import Counters, Hooks, Progress
 from internal_inpaint.training.validation import at_size, choose_held_out, validation_psnr
 
 VALIDATIONS = 20  # a run, evenly spread over its budget
 HELD_OUT_HOLES = 8
 REPORT_SECONDS = 1.0
-CHECKPOINT_SECONDS = 30.0
 RETRIES = 3
 GROWTH = 4.0  # a loss this many times its lowest is diverging ...
 WINDOW_STEPS = 50  # ... where both are means over at least so many steps: single batches differ as much
@@ -42,64 +41,6 @@ SMALLEST_CROP = 64
 
 class Diverged(Exception):
     """The loss stayed NaN or kept growing after every retry; ``Trainer.best`` is what is left."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the loop tells its caller about once a second.
-
-    Attributes:
-        step, steps: steps done and, where the budget is in steps, in all.
-        progress: share of the training done, 0 to 1.
-        loss: mean training loss since the last report; the unit is the working space's range halved.
-        psnr: last validation PSNR in dB inside the held-out holes, ``None`` before the first.
-        eta_s: seconds left, as far as can be told.
-    """
-
-    step: int
-    steps: int | None
-    progress: float
-    loss: float
-    psnr: float | None
-    eta_s: float | None
-
-
-@dataclass
-class Counters:
-    """The state of a training beside its tensors; plain numbers, saved as JSON."""
-
-    step: int = 0
-    seconds: float = 0.0
-    validations: int = 0
-    psnr: float | None = None
-    best_psnr: float | None = None
-    best_step: int = 0
-    best_regularised: bool = False  # whether the best are weights that the regularisers have shaped
-    stale: int = 0
-    rate_scale: float = 1.0
-    retries: int = 0
-    batch: int = 0
-    crop: tuple[int, int] = (0, 0)
-    schedule_end: float = 1.0
-    budget: list = field(default_factory=list)  # [steps, seconds] of the last run
-    window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
-    lowest: float | None = None
-    bf16: bool = False
-    rng: dict = field(default_factory=dict)
-    history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation
-
-
-@dataclass
-class Hooks:
-    """What the caller wants to hear of. ``should_stop`` is asked every step and must be cheap."""
-
-    report: Callable[[Progress], None] = lambda progress: None
-    warn: Callable[[str], None] = lambda message: None
-    checkpoint: Callable[[Trainer], None] = lambda trainer: None
-    validated: Callable[[Trainer], None] = lambda trainer: None
-    should_stop: Callable[[], bool] = lambda: False
-    clock: Callable[[], float] = time.perf_counter
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
 class Trainer:
@@ -364,29 +305,6 @@ class Trainer:
             raise MemoryError(f"not even one crop of {SMALLEST_CROP} pixels fits into memory")
         counters.crop = tuple(min(side, max(SMALLEST_CROP, side * 3 // 4 // 8 * 8)) for side in (height, width))
         hooks.warn(f"out of memory: crops are now {counters.crop[1]}x{counters.crop[0]} pixels")
-
-
-def reconstruction_loss(outputs: list[Tensor], batch: Batch, hole_weight: float | None) -> Tensor:
-    """Equation (2), summed over a network's stages.
-
-    Args:
-        outputs: ``[B, 3, h, w]`` each.
-        hole_weight: share of the synthetic hole in the loss; ``None`` counts every known pixel the same,
-            as the paper does.
-    """
-    channels = outputs[0].shape[1]
-    inside = batch.synthetic * batch.known
-    outside = batch.known - inside
-    loss = outputs[0].new_zeros((), dtype=torch.float32)
-    for output in outputs:
-        error = (output.float() - batch.target).abs()
-        if hole_weight is None:
-            loss = loss + (error * batch.known).sum() / (channels * batch.known.sum()).clamp(min=1)
-            continue
-        in_hole = (error * inside).sum() / (channels * inside.sum()).clamp(min=1)
-        elsewhere = (error * outside).sum() / (channels * outside.sum()).clamp(min=1)
-        loss = loss + hole_weight * in_hole + (1 - hole_weight) * elsewhere
-    return loss
 
 
 def best_network(trainer: Trainer) -> nn.Module:
