@@ -75,7 +75,7 @@ def across(tmp_path_factory):
     """A disc that crosses the frame, propagated from its first frame."""
     frames, truth = shot(ACROSS)
     folder = tmp_path_factory.mktemp("across")
-    return folder, frames, truth, run(folder, frames, {0: truth[0]})
+    return folder, frames, truth, run(folder, frames, {0: truth[0]}, Budget(steps=140))
 
 
 def test_one_frame_is_enough_to_find_a_moving_object(across):
@@ -205,7 +205,7 @@ def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, a
     def report(progress):
         raise AssertionError("nothing is to be computed")
 
-    again = run(folder, frames, {0: truth[0]}, hooks=Hooks(report=report, clock=Clock()))
+    again = run(folder, frames, {0: truth[0]}, Budget(steps=140), Hooks(report=report, clock=Clock()))
     np.testing.assert_array_equal(again.mattes, result.mattes)
     # Nothing that belongs to another matte may be taken over.
     other = run(tmp_path, frames, {0: truth[0]}, Budget(steps=5))
