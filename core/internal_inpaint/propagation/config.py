@@ -48,10 +48,10 @@ class PropagationConfig:
     settle: float = 0.9
     rounds: int = 2
     average: float = 0.98
-    trust: float = 0.35
+    trust: float = 0.45
     threshold: float = 0.35
     softness: float = 0.25
-    doubt: float = 0.4
+    doubt: float = 0.55
     pixels: tuple[int, int] = (960 * 540, 432 * 240)
 
     def to_dict(self) -> dict:

@@ -39,6 +39,7 @@ class Frames:
         # Kept as long as this object lives, and made again after a kill: it costs two flows a frame.
         self._motion = np.lib.format.open_memmap(folder / MOTION, "w+", np.uint8, (len(frames), *self.size))
         self._known_motion = np.zeros(len(frames), bool)
+        self._flows: dict[tuple[int, int], np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -47,11 +48,18 @@ class Frames:
         """The same view's pictures in the frames before and after."""
         return [n for n in (index - self._views, index + self._views) if 0 <= n < len(self)]
 
+    def flow(self, start: int, end: int) -> np.ndarray:
+        """``[h, w, 2]`` the motion from one frame to another; that of the last few pairs is kept."""
+        if (start, end) not in self._flows:
+            while len(self._flows) >= 4:
+                del self._flows[next(iter(self._flows))]
+            self._flows[start, end] = flow(self.frame(start), self.frame(end))
+        return self._flows[start, end]
+
     def motion(self, index: int) -> np.ndarray:
         """``[h, w]`` float32 0..1: how far pixels do not move with the camera, from both neighbours."""
         if not self._known_motion[index]:
-            here = self.frame(index)
-            found = [own_motion(flow(here, self.frame(n))) for n in self.beside(index)]
+            found = [own_motion(self.flow(index, n)) for n in self.beside(index)]
             # What only one of the neighbours says is mostly ground that comes into view.
             least = np.min(found, axis=0) if found else np.zeros(self.size, np.float32)
             self._motion[index] = np.round(255 * least).astype(np.uint8)

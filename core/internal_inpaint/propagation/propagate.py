@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from internal_inpaint.errors import Stopped, TrainingDiverged
-from internal_inpaint.methods.motion import carried, flow
+from internal_inpaint.methods.motion import carried
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
 from internal_inpaint.propagation.learner import Learner
@@ -25,6 +25,7 @@ from internal_inpaint.propagation.tracking import confidence, tracked
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks, Progress
 
+ROUND_SHARE = 0.1  # of the time, at most, for one round of labelling where there is to be more than one
 STOPPED = "stopped on request; run the same command again to go on"
 
 
@@ -121,15 +122,20 @@ class _Propagation:
         state, budget = self.state, self.budget
         if budget.seconds is None:
             return budget.progress(state.step, state.seconds)
-        pace = state.spent / max(1, state.visits)
-        last = min(0.5 * budget.seconds, pace * len(self.order) * 1.3)
+        last = min(0.5 * budget.seconds, 1.3 * self._round_seconds())
         return Budget(budget.steps, max(1e-3, budget.seconds - last)).progress(state.step, state.seconds)
+
+    def _round_seconds(self) -> float:
+        """What labelling every frame once takes, as far as can be told."""
+        return self.state.spent / max(1, self.state.visits) * len(self.order)
 
     def _due(self, progress: float) -> int:
         """Frames that should have been labelled by now, over all rounds."""
-        config, each = self.config, len(self.order)
+        config, each, rounds = self.config, len(self.order), self.config.rounds
+        if self.budget.seconds is not None and self._round_seconds() > ROUND_SHARE * self.budget.seconds:
+            rounds = 1  # a long shot in a short time: what another round costs is better spent on training
         share = (progress - config.learn) / (config.settle - config.learn)
-        return int(each * config.rounds * min(1.0, max(0.0, share)))
+        return int(each * rounds * min(1.0, max(0.0, share)))
 
     def _round(self, visit: int) -> tuple[int, int]:
         """The round of a visit, from 0, and its place in the round."""
@@ -190,7 +196,7 @@ class _Propagation:
         """Probabilities of one frame, cleaned, and their confidence; neighbours' labels come from file ``which``."""
         frame, motion = self.frames.frame(index), self.frames.motion(index)
         neighbours = self._neighbours(index)
-        brought = [carried(self.labels.probability(n, which), flow(frame, self.frames.frame(n))) for n in neighbours]
+        brought = [carried(self.labels.probability(n, which), self.frames.flow(index, n)) for n in neighbours]
         expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)
         guess = np.mean(brought, axis=0) if (expected > 0.5).any() else None
         informed, alone = self.learner.probabilities(frame, motion, guess, mirror)

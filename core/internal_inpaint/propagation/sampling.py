@@ -20,8 +20,7 @@ from torch import Tensor
 from internal_inpaint.propagation.config import PropagationConfig
 
 EDGE = 0.1  # matte values above this belong to the real object, whose surroundings teach nothing
-FEATHER = 0.3, 0.8  # pixels: hides the cut from a network that would otherwise learn to see it
-THIN = 1.8  # by how much a matte is raised that was resampled or blurred
+FEATHER = 0.7  # pixels: hides the cut from a network that would otherwise learn to see it
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class MatteSampler:
         """One sample from the reference frames and the ``others`` that are labelled by now."""
         base = self._read(self._choose(rng, references, others, self.config.reference_share))
         view = _view(rng, base.matte, self.crop)
-        frame, matte = _seen(base.frame, view, self.crop), _filled(_seen(base.matte, view, self.crop))
+        frame, matte = _seen(base.frame, view, self.crop), _seen(base.matte, view, self.crop)
         weight, motion = _seen(base.weight, view, self.crop), _seen(base.motion, view, self.crop)
         hinted = matte
         if rng.random() < self.config.pasted:
@@ -145,7 +144,7 @@ def _pasted(
     view = _about(linear, place, np.array(middle))
     colour = _seen(source.frame, view, crop)
     laid = _seen(source.matte * source.weight, view, crop, outside=0)
-    laid = _filled(cv2.GaussianBlur(laid, (0, 0), rng.uniform(*FEATHER)))
+    laid = cv2.GaussianBlur(laid, (0, 0), FEATHER * rng.uniform(0.6, 1.6))
     gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
     colour = colour * gain.astype(np.float32) + np.float32(rng.uniform(-0.08, 0.08))
     if rng.random() < 0.25:
@@ -170,7 +169,7 @@ def _shaken(
         frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.5))
     elif kind < 0.3:
         kernel = _streak(rng.uniform(3, 11), rng.uniform(0, 180))
-        frame, matte = cv2.filter2D(frame, -1, kernel), _filled(cv2.filter2D(matte, -1, kernel))
+        frame, matte = cv2.filter2D(frame, -1, kernel), cv2.filter2D(matte, -1, kernel)
     if rng.random() < 0.5:
         frame = frame + rng.standard_normal(frame.shape, np.float32) * np.float32(rng.uniform(0.005, 0.03))
     return frame, matte, weight
@@ -233,11 +232,6 @@ def _seen(picture: np.ndarray, view: np.ndarray, crop: tuple[int, int], outside:
     border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(picture, view, crop[::-1], flags=flags, borderMode=border, borderValue=outside or 0)
-
-
-def _filled(matte: np.ndarray) -> np.ndarray:
-    """A resampled or blurred matte whose thin parts still count: a line of one pixel is object, not half object."""
-    return np.minimum(THIN * matte, np.float32(1))
 
 
 def _streak(length: float, angle: float) -> np.ndarray:

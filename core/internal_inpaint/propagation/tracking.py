@@ -62,9 +62,19 @@ def confidence(matte: np.ndarray, alone: np.ndarray, brought: list[np.ndarray], 
         return neighbours if not before else 0.9 if all(near_edge(mask) for mask in before) else ABSENT
     near = cv2.dilate(here.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
     agreement = overlap(matte, alone * near)
-    clear = float(np.abs(2 * matte[matte > 0.2] - 1).mean())
+    clear = _clear(matte, here)
     steady = max((overlap(matte, other) for other in brought), default=agreement)
     return float((agreement * steady) ** 0.5 * clear)
+
+
+def _clear(matte: np.ndarray, here: np.ndarray) -> float:
+    """How far probabilities are from one half, away from the edge, where they must cross it."""
+    tool = np.ones((3, 3), np.uint8)
+    edge = cv2.dilate(here.astype(np.uint8), tool) - cv2.erode(here.astype(np.uint8), tool)
+    counted = (matte > 0.2) & (edge == 0)
+    if counted.sum() < 0.1 * here.sum():  # all of it is edge: thin things
+        counted = matte > 0.2
+    return float(np.abs(2 * matte[counted] - 1).mean())
 
 
 def judge_absence(confidence: list[float], empty: list[bool], at_edge: list[bool]) -> list[float]:
