@@ -51,7 +51,7 @@ class PropagationConfig:
     trust: float = 0.45
     threshold: float = 0.35
     softness: float = 0.25
-    doubt: float = 0.55
+    doubt: float = 0.6
     pixels: tuple[int, int] = (960 * 540, 432 * 240)
 
     def to_dict(self) -> dict:
