@@ -5,8 +5,8 @@ import OpenImageIO as oiio
 import pytest
 from test_shot_image import shared_exr, write_matte, write_plate
 
-from internal_inpaint.errors import BadInput, Stopped
-from internal_inpaint.propagation import MatteWriter, enlarge_matte, write_mattes
+from internal_inpaint.errors import BadInput
+from internal_inpaint.propagation import MatteWriter, enlarge_matte
 from internal_inpaint.shot import ShotSettings, open_shot
 
 
@@ -27,27 +27,6 @@ def test_written_mattes_are_read_back_as_the_shots_mattes(tmp_path):
     spec = oiio.ImageInput.open(str(tmp_path / "auto.1001.exr")).spec()
     assert (spec.channelnames, str(spec.format), spec["compression"]) == (("A",), "half", "zip")
     assert not list(tmp_path.glob(".*"))
-
-
-def test_drawn_mattes_are_written_as_drawn_and_the_others_enlarged(tmp_path):
-    for frame in (1001, 1002):
-        write_plate(tmp_path / f"plate.{frame}.exr", seed=frame)
-        write_matte(tmp_path / f"roto.{frame}.exr")
-    plate, told = str(tmp_path / "plate.####.exr"), []
-    shot = open_shot(ShotSettings(plate, str(tmp_path / "roto.####.exr")))
-    small = np.zeros((2, 12, 16), np.float16)
-    small[:, 3:8, 4:12] = 1
-    drawn = {0: shot.load_matte(0)}
-    output = str(tmp_path / "auto.####.exr")
-    paths = write_mattes(shot, output, small, drawn, progress=lambda *done: told.append(done))
-    assert [path.name for path in paths] == ["auto.1001.exr", "auto.1002.exr"]
-    assert told == [(1, 2), (2, 2)]
-    again = open_shot(ShotSettings(plate, output))
-    np.testing.assert_array_equal(again.load_matte(0), drawn[0])
-    assert again.load_matte(1)[9, 16] == 1
-    assert again.load_matte(1)[20, 28] == 0
-    with pytest.raises(Stopped):
-        write_mattes(shot, output, small, drawn, should_stop=lambda: True)
 
 
 def test_windows_are_the_plates(tmp_path):

@@ -4,7 +4,7 @@ from internal_inpaint.propagation.config import PropagationConfig, default_budge
 from internal_inpaint.propagation.enlarge import enlarge_matte
 from internal_inpaint.propagation.propagate import propagate
 from internal_inpaint.propagation.result import Propagated
-from internal_inpaint.propagation.writer import MatteWriter, write_mattes
+from internal_inpaint.propagation.writer import MatteWriter
 
 __all__ = [
     "MatteWriter",
@@ -13,5 +13,4 @@ __all__ = [
     "default_budget",
     "enlarge_matte",
     "propagate",
-    "write_mattes",
 ]

@@ -32,7 +32,7 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
         np.minimum.at(nearest, labels.ravel(), distance.ravel())
         kept = nearest <= reach
     else:
-        kept = (areas >= 0.15 * usual_area) & (sums / areas >= 0.65)
+        kept = (areas >= 0.15 * usual_area) & (sums / np.maximum(areas, 1) >= 0.65)
     kept &= areas >= min(SEED_AREA, 0.02 * usual_area)
     kept[0] = False
     return np.where(kept[labels] | (probability <= LEAST) & _beside(kept[labels]), probability, np.float32(0))

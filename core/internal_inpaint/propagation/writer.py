@@ -7,15 +7,13 @@ of a view named right, as ``multiView`` files name them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import OpenImageIO as oiio
 
-from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.errors import BadInput
 from internal_inpaint.files import as_user_error, replace, sync
-from internal_inpaint.propagation.enlarge import enlarge_matte
 from internal_inpaint.shot import Shot
 from internal_inpaint.shot.output import output_paths
 
@@ -87,39 +85,6 @@ class MatteWriter:
             kind = oiio.TypeDesc(f"string[{len(shot.views)}]")
             spec.attribute("multiView", kind, tuple(shot.views))
         return spec
-
-
-def write_mattes(
-    shot: Shot,
-    output: str,
-    mattes: np.ndarray,
-    drawn: dict[int, np.ndarray],
-    progress: Callable[[int, int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> list[Path]:
-    """Write the matte of every frame, at the plate's size.
-
-    Args:
-        mattes: ``[N, h, w]`` 0..1 by picture, at the working size (``Propagated.mattes``); one is read at a time.
-        drawn: the artist's own mattes ``[H, W]`` on the canvas by picture index: these are written as they are.
-        progress: is told how many frames of how many are done.
-
-    Raises:
-        BadInput, OutOfResources: as ``MatteWriter``.
-        Stopped: ``should_stop`` said so; the frames written so far are whole.
-    """
-    writer, size, written = MatteWriter(shot, output), (shot.canvas.height, shot.canvas.width), []
-    for done, frame in enumerate(shot.frames):
-        if should_stop and should_stop():
-            raise Stopped("stopped while writing mattes; run the same command again to go on")
-        pictures = [picture for picture in shot.pictures if picture.frame == frame]
-        planes = {
-            p.view: drawn[p.index] if p.index in drawn else enlarge_matte(mattes[p.index], size) for p in pictures
-        }
-        written.append(writer.write(frame, planes))
-        if progress:
-            progress(done + 1, len(shot.frames))
-    return written
 
 
 def _write(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
