@@ -24,9 +24,9 @@ def score_against_truth(output: str | Path | Sequence[str | Path], shot: SampleS
         output = [frame_path(str(output), number) for number in shot.frames]
     in_hole, in_frame = _Error(), _Error()
     for path, number in zip(output, shot.frames, strict=True):
-        truth = srgb_encoded(_display_window(frame_path(shot.clean, number), "RGB"))
-        result = srgb_encoded(_display_window(Path(path), "RGB"))
-        hole = _display_window(frame_path(shot.matte, number), "A")[..., 0] > 0.5
+        truth = srgb_encoded(display_window(frame_path(shot.clean, number), "RGB"))
+        result = srgb_encoded(display_window(Path(path), "RGB"))
+        hole = display_window(frame_path(shot.matte, number), "A")[..., 0] > 0.5
         squared = (result.astype(np.float64) - truth) ** 2
         in_hole.add(squared[hole])
         in_frame.add(squared)
@@ -48,7 +48,7 @@ class _Error:
         return float("inf") if mean == 0 else float(-10 * np.log10(mean))
 
 
-def _display_window(path: Path, channels: str) -> np.ndarray:
+def display_window(path: Path, channels: str) -> np.ndarray:
     """Channels [H, W, C] of an image inside its display window; what no pixel covers is 0."""
     image = oiio.ImageInput.open(str(path))
     if image is None:
