@@ -71,7 +71,7 @@ class TestFigures:
         return SimpleNamespace(store=store, trainer=Trainer(config, frames, state, torch.device("cpu")))
 
     def test_shown_is_the_error_of_known_pixels_only(self, monkeypatch):
-        def network(masked, mask):
+        def network(masked, mask, prior=None):
             assert not (masked * mask).any()
             return [masked * 0, masked + 0.2 + 50 * mask]  # off by a tenth of the range, and wildly in the hole
 
@@ -81,7 +81,7 @@ class TestFigures:
     def test_remembered_is_the_error_where_known_pixels_were_hidden(self, monkeypatch):
         hidden = []
 
-        def network(masked, mask):
+        def network(masked, mask, prior=None):
             hidden.append(float(mask.sum()))
             return [torch.full_like(masked, 0.7) + 50 * (1 - mask)]
 

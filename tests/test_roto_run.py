@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,21 @@ from test_run import frame, pixels, start, status, wait_for
 
 from internal_inpaint.files import write_atomically
 
+FRAMES = range(1001, 1007)
 STEPS = ("--steps", "6", "--device", "cpu", "--progress", "plain")
 MATTE_STEPS = ("--matte-frame", "1003", "--matte-steps", "60")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The beginning of a longer sample shot: the object moves as objects do."""
+    from internal_inpaint.demo import make_sample_shot
+
+    shot = make_sample_shot(tmp_path_factory.mktemp("slow"), frames=30, width=160, height=96)
+    for pattern in (shot.plate, shot.matte):
+        for number in set(shot.frames) - set(FRAMES):
+            frame(pattern, number).unlink()
+    return replace(shot, frames=tuple(FRAMES))
 
 
 @pytest.fixture(scope="module")
