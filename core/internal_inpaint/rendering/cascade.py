@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internal_inpaint.rendering.inference import enlarge, fill_frame
+from internal_inpaint.rendering.inference import REACH, enlarge, fill_frame
 
 NEAR = 4  # pixels of a coarser stage, beside those wanted, that enlarging and the finer network's prior read
 
@@ -68,8 +68,9 @@ class Cascade:
         if level:
             below = self.stages[level - 1]
             # The finer network looks at the prior wherever it looks at the frame: the coarser one fills
-            # the hole as far as that, but only there.
-            near = reduced_to(wanted, below.size) & torch.from_numpy(np.asarray(below.state[index]) != 0)
+            # whatever is unknown as far as that, but only there.
+            near = reduced_to(_looked_at(wanted), below.size)
+            near &= torch.from_numpy(np.asarray(below.state[index]) != 0)
             fill = self._fill(level - 1, index, near)
             known = torch.from_numpy(np.asarray(below.state[index]) == 0)[..., None]
             pixels = torch.from_numpy(np.asarray(below.frames[index], np.float32))
@@ -77,6 +78,15 @@ class Cascade:
         device = next(stage.network.parameters()).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return fill_frame(stage.network, frame, unknown, wanted, prior=prior)
+
+
+def _looked_at(wanted: Tensor) -> Tensor:
+    """``[h, w]`` bool: the rectangle that a network looks at to fill what is wanted."""
+    seen, rows, columns = torch.zeros_like(wanted), wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
+    if len(rows):
+        top, left = max(0, int(rows[0]) - REACH), max(0, int(columns[0]) - REACH)
+        seen[top : int(rows[-1]) + REACH + 1, left : int(columns[-1]) + REACH + 1] = True
+    return seen
 
 
 def reduced_to(wanted: Tensor, size: tuple[int, int]) -> Tensor:

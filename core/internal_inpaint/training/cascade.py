@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE
 from internal_inpaint.training.device import autocast
-from internal_inpaint.training.sampling import HoleSampler
+from internal_inpaint.training.sampling import Covers, HoleSampler
 
 MARGIN = 16  # pixels of the coarser stage that its network sees round the crop
 
@@ -32,13 +32,23 @@ class Level:
         self.network, self._sampler, self._bf16 = network.eval(), sampler, bf16
 
     @torch.no_grad()
-    def picture(self, frame: Tensor, top: Tensor, left: Tensor, hidden: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        frame: Tensor,
+        top: Tensor,
+        left: Tensor,
+        hidden: Tensor,
+        size: tuple[int, int],
+        covers: Covers | None = None,
+    ) -> Tensor:
         """This stage's filled picture of crops of the finer stage, enlarged to them.
 
         Args:
             frame, top, left: ``[B]`` frame indices and corners of the crops in pixels of the finer stage.
             hidden: ``[B, 1, h, w]``, 1 where nobody may look.
             size: (height, width) of the finer stage's frames.
+            covers: the synthetic hole beyond the crops, in pixels of the finer stage: a hole larger than a patch
+                is as large for this stage as it will be when rendering.
 
         Returns:
             ``[B, 3, h, w]`` working space in [-1, 1]: what is known as it is, the rest as this stage fills it.
@@ -51,10 +61,13 @@ class Level:
         index = frame[:, None, None]
         pixels, blocked = sampler.look(index, rows[:, :, None], columns[:, None, :])
         covered = self._reduced(hidden.to(device), to_y, to_x, blocked.shape)
+        if covers is not None:
+            covers = self._seen_from_here(covers, size)
+            covered = covered | covers(rows, columns).to(device)
         mask = (blocked | covered)[:, None].to(sampler.device, torch.float32)
         below = None
         if sampler.prior is not None:
-            below = sampler.prior.picture(frame, first_y, first_x, mask, sampler.size)
+            below = sampler.prior.picture(frame, first_y, first_x, mask, sampler.size, covers)
         with autocast(sampler.device, self._bf16):
             fill = self.network(pixels * (1 - mask), mask, below)[-1]
         filled = torch.where(mask > 0, fill.float().clamp(-1, 1), pixels)
@@ -79,6 +92,18 @@ class Level:
         pixels = first[:, None] + torch.arange(count, device=start.device)
         crop = start[:, None] + torch.arange(length, device=start.device)
         return first, pixels, (crop + 0.5) * scale - 0.5 - first[:, None]
+
+    def _seen_from_here(self, covers: Covers, size: tuple[int, int]) -> Covers:
+        """The same hole by pixels of this stage: what covers a pixel's centre covers it."""
+
+        def here(rows: Tensor, columns: Tensor) -> Tensor:
+            finer = (
+                ((index + 0.5) * (fine / own)).long()
+                for index, fine, own in zip((rows, columns), size, self._sampler.size, strict=True)
+            )
+            return covers(*finer)
+
+        return here
 
     @staticmethod
     def _reduced(hidden: Tensor, to_y: Tensor, to_x: Tensor, shape: torch.Size) -> Tensor:

@@ -239,9 +239,8 @@ class Trainer:
         counters = self.counters
         precision = autocast(self.device, counters.bf16)
         psnr = validation_psnr(self.network, self._judge, self.held_out, precision)
-        if not self.held_out.placements:
-            psnr = None  # nothing to judge by: the latest weights are the best
-        elif not math.isfinite(psnr):
+        # None: nothing to judge by, and the latest weights are the best.
+        if psnr is not None and not math.isfinite(psnr):
             return False
         counters.validations = int(progress * VALIDATIONS)
         counters.psnr = psnr

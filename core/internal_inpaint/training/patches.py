@@ -25,6 +25,13 @@ class PatchSampler(HoleSampler):
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
         self.cells = grid_cells(self.state, self.boxes, self.crop)
+        # Nothing farther than a patch from where any frame has its hole helps to fill it: it is not looked at.
+        there = self.boxes[self.boxes[:, 2] > 0]
+        low, high = there[:, :2].min(axis=0) - self.crop, there[:, 2:].max(axis=0)
+        self._corners = [
+            (max(0, int(first)), max(0, min(room - side, int(last))))
+            for first, last, room, side in zip(low, high, self.size, self.crop, strict=True)
+        ]
 
     def draw(self, rng: np.random.Generator) -> Placement:
         """A random frame, a random cell of a random matte, and a place for it."""
@@ -35,12 +42,10 @@ class PatchSampler(HoleSampler):
         return Placement(frame, source, top - cell_top, left - cell_left, top, left, strokes)
 
     def _corner(self, rng: np.random.Generator, box: np.ndarray, centre: tuple[int, int]) -> tuple[int, int]:
-        """The patch's corner, anywhere in the frame, likelier where the hole's centre is near the boundary."""
+        """The patch's corner, near where holes are, likelier where its hole's centre is near the boundary."""
         corner = (0, 0)
         for _ in range(TRIES):
-            corner = tuple(
-                int(rng.integers(room - crop + 1)) for room, crop in zip(self.size, self.crop, strict=True)
-            )
+            corner = tuple(int(rng.integers(low, high + 1)) for low, high in self._corners)
             y, x = corner[0] + centre[0], corner[1] + centre[1]
             if near_boundary(box, y, x) or rng.random() < 1 / LIKELIER:
                 break

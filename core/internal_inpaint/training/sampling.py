@@ -6,6 +6,7 @@ host draws a handful of integers a step from a seeded generator and never waits 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,10 +44,16 @@ class Batch:
         return self.target * (1 - self.hidden), self.hidden, self.prior
 
 
+# Which pixels of a stage a synthetic hole covers: rows ``[B, n]`` and columns ``[B, m]`` to ``[B, n, m]`` bool.
+Covers = Callable[[Tensor, Tensor], Tensor]
+
+
 class Prior(Protocol):
     """What a coarser stage makes of a crop (``cascade.Level``)."""
 
-    def picture(self, frame: Tensor, top: Tensor, left: Tensor, hidden: Tensor, size: tuple[int, int]) -> Tensor: ...
+    def picture(
+        self, frame: Tensor, top: Tensor, left: Tensor, hidden: Tensor, size: tuple[int, int], covers: Covers | None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -200,22 +207,24 @@ class HoleSampler:
         rows = top + self._rows[None, :, None]
         columns = left + self._columns[None, None, :]
         target, blocked = self.look(frame, rows, columns)
-        from_rows, from_columns = rows - dy, columns - dx
-        inside = (from_rows >= 0) & (from_rows < self.size[0])
-        inside = inside & (from_columns >= 0) & (from_columns < self.size[1])
-        from_rows, from_columns = (
-            from_rows.clamp(0, self.size[0] - 1),
-            from_columns.clamp(0, self.size[1] - 1),
-        )
-        moved = self.state[source, from_rows, from_columns] & HOLE
-        synthetic = (moved != 0) & inside
-        if self.areas is not None:
-            synthetic = self._strokes(placements)
+
+        def covers(rows: Tensor, columns: Tensor) -> Tensor:
+            from_rows, from_columns = rows[:, :, None] - dy, columns[:, None, :] - dx
+            inside = (from_rows >= 0) & (from_rows < self.size[0])
+            inside = inside & (from_columns >= 0) & (from_columns < self.size[1])
+            from_rows, from_columns = (
+                from_rows.clamp(0, self.size[0] - 1),
+                from_columns.clamp(0, self.size[1] - 1),
+            )
+            return (self.state[source, from_rows, from_columns] & HOLE != 0) & inside
+
+        synthetic = covers(rows[:, :, 0], columns[:, 0, :]) if self.areas is None else self._strokes(placements)
         planes = torch.stack([synthetic | blocked, ~blocked, synthetic]).to(self.device, torch.float32)
         hidden, known, synthetic = planes.unsqueeze(2)
         prior = None
         if with_prior and self.prior is not None:
-            prior = self.prior.picture(numbers[:, 0], numbers[:, 4], numbers[:, 5], hidden, self.size)
+            beyond = covers if self.areas is None else None
+            prior = self.prior.picture(numbers[:, 0], numbers[:, 4], numbers[:, 5], hidden, self.size, beyond)
         return Batch(target, hidden, known, synthetic, prior)
 
     def look(self, frame: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,20 +81,25 @@ def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> H
         held = F.interpolate(coarse[None, None].float(), size=sampler.size, mode="nearest")[0, 0] > 0
         dy, dx = round(old.dy * scale[0]), round(old.dx * scale[1])
         # Judged is the finer matte's own shape; held out is also what the coarser one covered.
-        moved = moved_hole(sampler.state[old.source], dy, dx).cpu()
-        masks[old.frame] = (held | moved) & (sampler.state[old.frame] == 0).cpu()
-        centre = [int(b[axis] + b[axis + 2]) // 2 for b in (sampler.boxes[old.source],) for axis in (0, 1)]
+        moved, known = moved_hole(sampler.state[old.source], dy, dx).cpu(), (sampler.state[old.frame] == 0).cpu()
+        masks[old.frame] = (held | moved) & known
+        judged = (moved & known).nonzero()
+        if not len(judged):
+            continue
+        # Round the hole's own pixel nearest its middle: between the parts of a matte there may be nothing.
+        middle = judged.float().mean(dim=0)
+        centre = judged[(judged - middle).square().sum(dim=1).argmin()].tolist()
         top, left = (
-            min(max(0, middle + shift - side // 2), room - side)
-            for middle, shift, side, room in zip(centre, (dy, dx), sampler.crop, sampler.size, strict=True)
+            min(max(0, at - side // 2), room - side)
+            for at, side, room in zip(centre, sampler.crop, sampler.size, strict=True)
         )
         placements.append(Placement(old.frame, old.source, dy, dx, top, left))
     return HeldOut(tuple(placements), masks)
 
 
 @torch.no_grad()
-def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut, autocast) -> float:
-    """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``nan`` without holes.
+def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut, autocast) -> float | None:
+    """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``None`` without a pixel to judge.
 
     Args:
         sampler: one that holds nothing out, so that the truth is there to compare with.
@@ -110,5 +115,5 @@ def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut,
         total += float(squared.sum())
         count += 3 * float(judged.sum())
     if not count:
-        return math.nan
+        return None
     return -10 * math.log10(max(total / count, 1e-12))
