@@ -112,6 +112,32 @@ def test_the_same_job_again_keeps_mattes_and_frames(sample, finished):
     assert [path.stat().st_mtime_ns for path in files] == stamps
 
 
+def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):
+    work = tmp_path / "job"
+    shutil.copytree(finished[1], work)
+    shutil.rmtree(work / "checkpoints")
+    corrected = matte_of(work, 1005)
+    shutil.copy(frame(sample.plate, 1005), corrected)
+    held = corrected.read_bytes()
+    command = ["run", *options(sample, tmp_path / "clean.####.exr", work), *STEPS, "--quality", "draft"]
+    assert "1005" in refused(*command, "--matte-frame", "1003", "--matte-steps", "4", "--restart")
+    assert corrected.read_bytes() == held
+
+
+def test_what_was_learned_from_mattes_keeps_them(sample, finished, refused, tmp_path):
+    """Other budgets would find others, and a folder copied to a farm machine has files of another time."""
+    work, output = tmp_path / "job", tmp_path / "clean.####.exr"
+    shutil.copytree(finished[1], work, copy_function=shutil.copyfile)
+    command = [*options(sample, output, work), "--quality", "draft", "--device", "cpu"]
+    assert "--matte-steps" in refused("run", *command, "--matte-frame", "1003", "--matte-steps", "90")
+    done = internal_inpaint("render", *command, *MATTE_STEPS)
+    assert done.returncode == 0, done.stderr
+    for number in sample.frames:
+        assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
+    shutil.rmtree(work / "checkpoints")
+    assert "checkpoint" in refused("render", *command, *MATTE_STEPS)
+
+
 class TestPropagateMatte:
     """The verb by itself."""
 

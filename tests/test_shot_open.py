@@ -49,8 +49,11 @@ def test_missing_matte_frames_are_named(tmp_path):
     for frame in (1, 2, 6):
         write_matte(tmp_path / f"roto.{frame:04}.exr")
     plate, matte = str(tmp_path / "plate.####.exr"), str(tmp_path / "roto.####.exr")
-    with pytest.raises(BadInput, match=r"matte .* has no frames 3-5, 7;"):
-        open_shot(ShotSettings(plate, matte))
+    shot = open_shot(ShotSettings(plate, matte))
+    assert shot.reference_frames == (1, 2, 6)
+    assert any("has no frames 3-5, 7: " in warning for warning in shot.warnings)
+    with pytest.raises(BadInput, match=r"matte .* has no frames 3-5;"):
+        open_shot(ShotSettings(plate, matte, frames="3-5"))
     assert open_shot(ShotSettings(plate, matte, frames="1-2,6")).frames == (1, 2, 6)
 
 

@@ -17,17 +17,7 @@ QUALITIES = ("draft", "standard", "final", "paper")
 NETWORKS = ("base", "stacked", "coarse-to-fine")
 TASKS = ("inpaint", "propagate-matte")
 # What may change between two runs in the same folder without the learned weights losing their meaning.
-MAY_CHANGE = {
-    "output",
-    "steps",
-    "time",
-    "matte_steps",
-    "matte_time",
-    "device",
-    "fill_layer",
-    "confidence_layer",
-    "vgg19",
-}
+MAY_CHANGE = {"output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer"}
 
 
 @dataclass(frozen=True)
@@ -239,10 +229,8 @@ def refuse_other(job: Job, folder: Path) -> None:
         before = read_job(path)
     except BadInput as error:
         raise BadInput(f"{error} (--restart replaces it and forgets what {folder} has learned)") from None
-    # Corrected mattes, added to those that a propagation starts from, are what it is for.
-    may_change = MAY_CHANGE | ({"matte", "matte_frame"} if job.task == "propagate-matte" else set())
     if differing := [
-        f.name for f in fields(Job) if f.name not in may_change and getattr(before, f.name) != getattr(job, f.name)
+        f.name for f in fields(Job) if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
     ]:
         raise BadInput(
             f"{folder} holds a job with another {', '.join(map(_option, differing))}: "

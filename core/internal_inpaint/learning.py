@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,7 +50,18 @@ def stages_of(job: Job, canvas: tuple[int, int], device: torch.device, checkpoin
     if checkpoints is not None:
         sizes = [checkpoint.read_about(newest).size for newest in map(_newest, _places(checkpoints)) if newest]
         first = min(sizes, default=None)
-    return plan_stages(canvas, recipe(job), device.type == "cuda", first)
+    stages = plan_stages(canvas, recipe(job), device.type == "cuda", first)
+    return stages if checkpoints is None else tuple(_begun(stage, checkpoints) for stage in stages)
+
+
+def _begun(stage: Stage, checkpoints: Path) -> Stage:
+    """A stage with the patches it was begun with: another kind of device would choose others."""
+    newest = _newest(checkpoints / stage.name)
+    if newest is None:
+        return stage
+    before = checkpoint.read_about(newest).config
+    config = replace(stage.config, crop_smallest=before.crop_smallest, crop_pixels=before.crop_pixels)
+    return replace(stage, config=config)
 
 
 def whole_budget(job: Job, stages: tuple[Stage, ...], device: torch.device) -> Budget:

@@ -34,6 +34,11 @@ class Ledger:
         """Whether the file that stands there is this job's, of whatever weights."""
         return self._earlier.get(str(frame)) == self._mark(self._writer.path(frame))
 
+    def changed(self, frame: int) -> bool:
+        """Whether this job wrote the frame's file and somebody has changed it since: a copy has another time."""
+        before, now = self._earlier.get(str(frame)), self._mark(self._writer.path(frame))
+        return before is not None and now is not None and before[0] != now[0]
+
     def add(self, frame: int, path: Path) -> None:
         self._frames[str(frame)] = self._mark(path)
         write_atomically(self._path, json.dumps({"key": self._key, "frames": self._frames}))

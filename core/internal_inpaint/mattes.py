@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from internal_inpaint.control import StopRequest
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.events import Events
+from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.propagation import (
@@ -27,7 +31,9 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks, Progress
 from internal_inpaint.training.stages import fitted
 
+SETTLED = "settled.json"
 STOPPED = "stopped on request; run the same command again to go on"
+FRAMES_FOLDER = "frames"  # in the job folder's ``matte``: the mattes as EXR files
 READING, LEARNING = 0.05, 0.95  # shares of the stage by which they are done; the rest is writing
 
 
@@ -47,7 +53,7 @@ class PropagatedMattes:
 
 def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
     """BadInput where a job asks for mattes to be propagated and every frame has one."""
-    if job.task == "propagate-matte" and shot.has_all_mattes and len(shot.frames) > 1:
+    if job.task == "propagate-matte" and all(map(shot.has_own_matte, shot.pictures)):
         raise BadInput(
             f"matte {shot.matte_sequence.pattern} has every frame of the shot: nothing is left to propagate; "
             f"name the frames to start from with --matte-frame"
@@ -83,7 +89,7 @@ def propagate_mattes(
     if stop():
         raise Stopped(STOPPED)
     references = {
-        picture.index: reduced(shot.load_matte(picture.index)[..., None], size)[..., 0]
+        picture.index: _reference(shot.load_matte(picture.index), size)
         for picture in shot.pictures
         if shot.has_own_matte(picture)
     }
@@ -121,7 +127,41 @@ def propagate_mattes(
             f"{output}, and give a corrected one of them as another reference frame with --matte-frame"
         )
     _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
-    return PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
+    result = PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
+    settled = {"inputs": _inputs(shot), **asdict(result)}
+    write_atomically(folder / "matte" / SETTLED, json.dumps(settled, indent=1))
+    return result
+
+
+def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | None:
+    """The mattes that an earlier run of this folder found for the same files, if all of them are there.
+
+    What has been learned from them is worth nothing with others: they are kept, whatever time or device they were
+    to be learned with now.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        settled = json.loads((folder / "matte" / SETTLED).read_text())
+        writer = MatteWriter(shot, output)
+        if settled["inputs"] == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
+            confidence = {int(frame): value for frame, value in settled["confidence"].items()}
+            doubtful = tuple(settled["doubtful_frames"])
+            return PropagatedMattes(output, doubtful, confidence, settled["steps"], settled["seconds"])
+    return None
+
+
+def _inputs(shot: Shot) -> list:
+    """The files that mattes are found from, by frame, name and size: a copied folder has other times."""
+    headers = [(frame, shot.plate_header(frame)) for frame in shot.frames]
+    headers += [(frame, shot.matte_header(frame)) for frame in shot.reference_frames]
+    return [[frame, header.path.name, header.path.stat().st_size] for frame, header in headers]
+
+
+def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
+    small = reduced(matte[..., None], size)[..., 0]
+    if (matte > 0.5).any() and not (small > 0.5).any():
+        small = F.adaptive_max_pool2d(torch.from_numpy(np.ascontiguousarray(matte))[None], size)[0].numpy()
+    return small
 
 
 def budget_of(job: Job, device: torch.device) -> Budget:
@@ -148,6 +188,11 @@ def _write(
         events.tell(progress=LEARNING + (1 - LEARNING) * done / len(by_frame), frames_done=done)
         if stop():
             raise Stopped(STOPPED)
+        if ledger.changed(frame):
+            raise BadInput(
+                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
+                f"mattes and name its frame with --matte-frame, or delete it"
+            )
         if not ledger.has(frame):
             ledger.add(frame, writer.write(frame, {p.view: _matte(shot, found, p) for p in pictures}))
     events.tell(progress=1.0, frames_done=len(by_frame))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.learning import Learned
 from internal_inpaint.mattes import PropagatedMattes
+from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.confidence import enlarged, figures, measure_confidence
 from internal_inpaint.rendering.frames import Renderer
@@ -28,7 +30,29 @@ from internal_inpaint.report.page import Stage as ReportStage
 from internal_inpaint.shot import FrameStore, Shot, compact_frames
 from internal_inpaint.version import __version__
 
+WIDEST = 960  # pixels of a picture in the report
 FILLING = 0.5  # share of the judging that goes into filling the frames once more, small
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run has to say; also the content of the job folder's ``summary.json``."""
+
+    frames: int
+    total_s: float
+    warnings: tuple[str, ...]
+    output: str
+    steps: int = 0
+    psnr: float | None = None
+    training_s: float = 0.0
+    contact_sheet: str = ""
+    report: str = ""
+    confidence: float | None = None
+    mattes: str = ""
+    matte_s: float = 0.0
+    matte_steps: int = 0
+    doubtful_frames: tuple[int, ...] = ()
+    matte_confidence: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,9 +92,11 @@ def judge(
     events.tell(stage="judge", progress=0.0, frames=None, frames_done=None)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         read = json.loads(about.read_text())
-        there = np.load(planes, mmap_mode="r")
-        if read["key"] == key and there.shape == store.state.shape:
-            return Judgement(there, tuple(FrameFigures(**figure) for figure in read["frames"]))
+        if read["key"] == key:  # only then is the file opened: one that is open cannot be replaced everywhere
+            there = np.load(planes, mmap_mode="r")
+            if there.shape == store.state.shape:
+                return Judgement(there, tuple(FrameFigures(**figure) for figure in read["frames"]))
+            del there
     fills = folder / "fills.npy"
     try:
         filled = write_fills(
@@ -93,7 +119,8 @@ def judge(
         )
         del filled
     finally:
-        fills.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fills.unlink(missing_ok=True)
     frames = []
     for picture in shot.pictures:
         measured = figures(found[picture.index], store.state[picture.index])
@@ -121,7 +148,11 @@ def report(
         picture, loaded = shot.pictures[index], shot.load(index)
         result, _ = renderer.render(index, loaded.rgb, loaded.alpha)
         sure = judgement.plane(index, loaded.alpha.shape)
-        exhibits.append(Exhibit(picture.frame, loaded.rgb, result, loaded.alpha, sure, picture.view))
+        height, width = loaded.alpha.shape
+        small = (max(1, round(height * min(1.0, WIDEST / width))), min(width, WIDEST))
+        planes = (loaded.rgb, result, loaded.alpha[..., None], sure[..., None])
+        plate, result, alpha, sure = (reduced(np.nan_to_num(plane), small) for plane in planes)
+        exhibits.append(Exhibit(picture.frame, plate, result, alpha[..., 0], sure[..., 0], picture.view))
     counters = learned[-1].counters
     settings = {name: value for name, value in asdict(job).items() if value is not None}
     settings |= {
@@ -169,6 +200,37 @@ def _cpu() -> str:
 
 def forget(folder: Path) -> None:
     """Remove what an earlier run of the folder has judged."""
-    for name in ("confidence.npy", "confidence.json", "report.html"):
+    for name in ("confidence.npy", "confidence.json", "fills.npy", "report.html"):
         with contextlib.suppress(OSError):
             (folder / name).unlink(missing_ok=True)
+
+
+def finished(
+    folder: Path,
+    events: Events,
+    started: float,
+    job: Job,
+    mattes: PropagatedMattes | None,
+    frames: int,
+    **learned: object,
+) -> Result:
+    """Say what came out, last of all."""
+    if mattes is not None:
+        learned = {
+            **learned,
+            "mattes": mattes.pattern,
+            "doubtful_frames": mattes.doubtful_frames,
+            "matte_confidence": mattes.confidence,
+            "matte_s": round(mattes.seconds, 1),
+            "matte_steps": mattes.steps,
+        }
+    result = Result(
+        frames=frames,
+        total_s=round(time.monotonic() - started, 1),
+        warnings=tuple(events.warnings),
+        output=job.output if frames else "",
+        **learned,
+    )
+    write_atomically(folder / "summary.json", json.dumps(asdict(result), indent=1))
+    events.tell(state="done", eta_s=0.0, message="done", progress=1.0)
+    return result

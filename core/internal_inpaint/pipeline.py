@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -16,13 +14,28 @@ from internal_inpaint import job as jobs
 from internal_inpaint.control import BROKEN_OFF, StopRequest, only_run
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import STAGES_OF_A_RUN, Events
-from internal_inpaint.files import as_user_error, write_atomically
+from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
-from internal_inpaint.learning import STOPPED, learn, learned, render_stages, renewed, require_checkpoint, stages_of
+from internal_inpaint.learning import (
+    STOPPED,
+    learn,
+    learned,
+    recipe,
+    render_stages,
+    renewed,
+    require_checkpoint,
+    stages_of,
+)
 from internal_inpaint.ledger import Ledger
-from internal_inpaint.mattes import PropagatedMattes, propagate_mattes, refuse_nothing_to_do, with_mattes
+from internal_inpaint.mattes import (
+    FRAMES_FOLDER,
+    propagate_mattes,
+    refuse_nothing_to_do,
+    settled_mattes,
+    with_mattes,
+)
 from internal_inpaint.methods.memory import is_out_of_memory
-from internal_inpaint.outcome import Judgement, forget, judge, report
+from internal_inpaint.outcome import Judgement, Result, finished, forget, judge, report
 from internal_inpaint.preview import Preview
 from internal_inpaint.propagation import MatteWriter
 from internal_inpaint.rendering.cascade import Cascade
@@ -31,26 +44,6 @@ from internal_inpaint.shot import FrameWriter, Patch, Shot, ShotSettings, build_
 from internal_inpaint.training import checkpoint
 from internal_inpaint.training.device import choose_device, gains_by_bf16
 from internal_inpaint.training.encoders import encoder_from
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished run has to say; also the content of the job folder's ``summary.json``."""
-
-    frames: int
-    total_s: float
-    warnings: tuple[str, ...]
-    output: str
-    steps: int = 0
-    psnr: float | None = None
-    training_s: float = 0.0
-    contact_sheet: str = ""
-    report: str = ""
-    confidence: float | None = None
-    mattes: str = ""
-    matte_s: float = 0.0
-    matte_steps: int = 0
-    doubtful_frames: tuple[int, ...] = ()
 
 
 def run(
@@ -80,7 +73,7 @@ def run(
         raise BadInput("a propagate-matte job has nothing to train or render by itself: use `internal-inpaint run`")
     try:
         if not folder.is_dir():
-            _open(job)  # a job that cannot be done leaves no folder behind
+            _open(job, train)  # a job that cannot be done leaves no folder behind
         _make(folder)
         with only_run(folder):
             stop.watch(folder)
@@ -116,10 +109,10 @@ def _told(
         raise told from error
 
 
-def _open(job: Job) -> tuple[torch.device, Shot, FrameWriter | MatteWriter]:
+def _open(job: Job, train: bool = True) -> tuple[torch.device, Shot, FrameWriter | MatteWriter]:
     """Everything that can be refused without reading a pixel."""
     device = chosen_device(job.device)
-    if job.vgg19 is not None:
+    if job.vgg19 is not None and train:
         encoder_from(job.vgg19, torch.device("cpu"))
     shot = open_shot(shot_settings(job))
     refuse_nothing_to_do(job, shot)
@@ -137,13 +130,15 @@ def _run(
 ) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
-    device, shot, writer = _open(job)
+    device, shot, writer = _open(job, train)
     # Only now that the job can be done does it take the folder over.
     if restart:
         _forget(folder)
     jobs.write_job(job, folder)
     for warning in (*shot.warnings, *getattr(writer, "warnings", ())):
         events.tell(warning=warning)
+    if job.vgg19 is not None and not recipe(job).ambiguity:
+        events.tell(warning=f"--vgg19 is not used: --quality {job.quality} trains without the anti-ambiguity term")
     _check(stop)
     timings: dict[str, float] = {}
     lap = _stopwatch(timings)
@@ -152,11 +147,15 @@ def _run(
     if not shot.has_all_mattes or job.task == "propagate-matte":
         only = job.task == "propagate-matte"
         events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
-        output = job.output if only else str(folder.absolute() / "matte" / "frames" / "matte.####.exr")
-        mattes = propagate_mattes(job, shot, folder, device, events, stop, output)
+        if not train:
+            require_checkpoint(folder / "checkpoints", folder)
+        output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
+        learned_with = any((folder / "checkpoints").glob("*/step-*"))
+        mattes = settled_mattes(shot, folder, output) if learned_with else None
+        mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
         lap("finding the matte")
         if only:
-            return _finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
+            return finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
         shot = with_mattes(shot, mattes)
         writer = _writer(shot, job)
 
@@ -182,6 +181,8 @@ def _run(
     if train:
         learn(job, stages, stores, checkpoints, device, events, stop, preview)
     found = learned(stages, checkpoints)
+    if not found:
+        raise BadInput(f"{checkpoints} lacks the first stage, {stages[0].name}: --restart trains anew")
     ready = render_stages([stage.stage for stage in found], stores, checkpoints, device)
     cascade = Cascade(ready, gains_by_bf16(device))
     renewed(preview.renew, cascade, events)
@@ -201,7 +202,7 @@ def _run(
         events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
         report(job, folder, shot, renderer, judgement, found, mattes, device, timings, events.warnings)
 
-    return _finished(
+    return finished(
         folder,
         events,
         started,
@@ -215,36 +216,6 @@ def _run(
         report=str(folder / "report.html") if render else "",
         confidence=judgement.mean if render else None,
     )
-
-
-def _finished(
-    folder: Path,
-    events: Events,
-    started: float,
-    job: Job,
-    mattes: PropagatedMattes | None,
-    frames: int,
-    **learned: object,
-) -> Result:
-    """Say what came out, last of all."""
-    if mattes is not None:
-        learned = {
-            **learned,
-            "mattes": mattes.pattern,
-            "doubtful_frames": mattes.doubtful_frames,
-            "matte_s": round(mattes.seconds, 1),
-            "matte_steps": mattes.steps,
-        }
-    result = Result(
-        frames=frames,
-        total_s=round(time.monotonic() - started, 1),
-        warnings=tuple(events.warnings),
-        output=job.output if frames else "",
-        **learned,
-    )
-    write_atomically(folder / "summary.json", json.dumps(asdict(result), indent=1))
-    events.tell(state="done", eta_s=0.0, message="done", progress=1.0)
-    return result
 
 
 def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:
@@ -305,18 +276,22 @@ def _make(folder: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    for name in ("checkpoints", "store", "matte"):
+    for name in ("checkpoints", "store"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("rendered.json", "mattes.json"):
-        (folder / name).unlink(missing_ok=True)
+    # The found mattes stay until others take their place: they may be the very ones that are given now.
+    for path in (folder / "matte").glob("*"):
+        if path.name != FRAMES_FOLDER:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    (folder / "rendered.json").unlink(missing_ok=True)
     forget(folder)
 
 
 def _sweep(folder: Path) -> None:
     """Remove what a kill has left half written."""
-    for left in folder.glob(".*.part"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+    for place in (folder, folder / "matte"):
+        for left in place.glob(".*.part"):
+            if left.is_file() and left.name != ".mattes.npy.part":  # those go on where they were
+                left.unlink(missing_ok=True)
 
 
 def chosen_device(name: str) -> torch.device:

@@ -192,17 +192,24 @@ class _Propagation:
         first = index - index % self.views
         return [n for n in range(first, first + self.views) if n != index and self._known(n)]
 
-    def _find(self, index: int, which: int, mirror: bool) -> tuple[np.ndarray, float]:
-        """Probabilities of one frame, cleaned, and their confidence; neighbours' labels come from file ``which``."""
+    def _find(self, index: int, which: int | None, mirror: bool) -> tuple[np.ndarray, float]:
+        """Probabilities of one frame, cleaned, and their confidence.
+
+        The neighbours' labels come from file ``which``, or, if that is None, from where each has its newest.
+        """
         frame, motion = self.frames.frame(index), self.frames.motion(index)
         neighbours = self._neighbours(index)
-        brought = [carried(self.labels.probability(n, which), self.frames.flow(index, n)) for n in neighbours]
+        files = [self._file_of(n) if which is None else which for n in neighbours]
+        brought = [
+            carried(self.labels.probability(n, file), self.frames.flow(index, n))
+            for n, file in zip(neighbours, files, strict=True)
+        ]
         expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)
         guess = np.mean(brought, axis=0) if (expected > 0.5).any() else None
         informed, alone = self.learner.probabilities(frame, motion, guess, mirror)
         found = tracked(0.5 * (informed + alone), expected, self.usual_area)
         found[self.frames.void(index)] = 0
-        sure = min((self.state.confidence[which][n] for n in neighbours), default=0.0)
+        sure = min((self.state.confidence[f][n] for n, f in zip(neighbours, files, strict=True)), default=0.0)
         return found, confidence(found, alone, brought, sure)
 
     # --- the result ----------------------------------------------------------------------------
@@ -215,14 +222,15 @@ class _Propagation:
         if mode == "w+":
             state.final = 0
         mattes = np.lib.format.open_memmap(unfinished, mode, np.float16, (count, *self.frames.full))
-        which = ((state.visits - 1) // len(self.order)) % 2 if self.order else 0
-        sure = state.confidence[1 - which]
+        if mode == "w+":
+            state.confidence[2:] = [[0.0] * count]
+        sure = state.confidence[2]
         while state.final < count:
             index = state.final
             if index in self.full_references:
                 mattes[index], sure[index] = np.clip(self.full_references[index], 0, 1), 1.0
             else:
-                found, sure[index] = self._find(index, which, mirror=True)
+                found, sure[index] = self._find(index, None, mirror=True)
                 mattes[index] = self._shaped(self.frames.enlarged(found))
             state.final += 1
             self._housekeeping(mattes)

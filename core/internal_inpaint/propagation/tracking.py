@@ -104,6 +104,6 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def near_edge(mask: np.ndarray) -> bool:
     """Whether an object is so near the frame's edge that the next frame may not show it."""
-    margin = max(3, round(0.4 * float(mask.sum()) ** 0.5))
+    margin = max(3, round(0.15 * float(mask.sum()) ** 0.5))
     inner = mask[margin:-margin, margin:-margin]
     return bool(mask.sum() > inner.sum())

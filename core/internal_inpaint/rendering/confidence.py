@@ -67,7 +67,7 @@ def measure_confidence(
 
     def planes() -> Iterable[tuple[int, np.ndarray]]:
         for view in range(views):
-            yield from _track(frames, state, fills, range(view, len(state), views), told)
+            yield from _track(frames, state, fills, range(view, len(state), views), told, path.parent)
 
     return write_planes(path, state.shape, planes())
 
@@ -88,7 +88,7 @@ def figures(plane: np.ndarray, state: np.ndarray) -> Figures:
     return Figures(coverage, float(values.mean()), float((values >= CONFIDENT).mean()))
 
 
-def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: Told):
+def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequence[int], told: Told, folder: Path):
     """The confidence of one view's pictures: (index, ``[h, w]`` float32), in their order."""
 
     def filled(index: int) -> np.ndarray:
@@ -101,7 +101,7 @@ def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequ
             yield index, sight
 
     contrast = _contrast(frames, state, track)
-    with contextlib.closing(Kept(swept(track[::-1]))) as later:
+    with contextlib.closing(Kept(swept(track[::-1]), folder)) as later:
         for index, earlier in swept(track):
             here = np.asarray(state[index])
             hole = here == HOLE

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -122,8 +123,8 @@ class _Swept:
 class Kept:
     """The sights of one direction, kept in a file without a name: 16 bytes a hole pixel, whatever the length."""
 
-    def __init__(self, swept: Iterable[tuple[int, Sight]]) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
+    def __init__(self, swept: Iterable[tuple[int, Sight]], folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (it lives as long as this object)
         self._places: dict[int, tuple[int, int]] = {}
         for index, sight in swept:
             self._places[index] = self._file.tell(), len(sight.rows)

@@ -216,7 +216,7 @@ class Shot:
         display = header.parts[channel.part].display
         if matte_is_proxy(display, self.display, str(header.path), str(self._plates[picture.frame].path)):
             self._warn(f"the matte is {display} and the plate {self.display}: it is resampled to the plate")
-        if len(self.views) > 1 and picture.view not in views_of(header):
+        if self.has_all_mattes and len(self.views) > 1 and picture.view not in views_of(header):
             self._warn(f"the matte has no view {picture.view}: its first view is used for it")
         self._matte_channels[picture.frame, picture.view] = channel
 
@@ -252,7 +252,13 @@ def open_shot(settings: ShotSettings) -> Shot:
                 f"matte {matte.pattern} has no frames {compact_frames(frames)}; "
                 f"add one, or choose frames that have a matte with --frames"
             )
-    return Shot(settings, plate, matte, plates, {frame: read_header(matte.path(frame), "matte") for frame in chosen})
+    shot = Shot(settings, plate, matte, plates, {frame: read_header(matte.path(frame), "matte") for frame in chosen})
+    if settings.matte_frame is None and (missing := set(frames) - set(chosen)):
+        shot.warnings.append(
+            f"matte {matte.pattern} has no frames {compact_frames(missing)}: "
+            "their mattes are propagated from the others"
+        )
+    return shot
 
 
 def _named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matte: FrameSequence) -> tuple[int, ...]:
