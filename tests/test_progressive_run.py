@@ -10,7 +10,7 @@ from test_run import frame, pixels, shot_options, start, status, wait_for
 
 from internal_inpaint.demo import make_sample_shot
 
-STEPS = ("--quality", "standard", "--steps", "8", "--device", "cpu", "--progress", "plain")
+STEPS = ("--quality", "standard", "--steps", "16", "--device", "cpu", "--progress", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def test_a_large_plate_is_learned_in_stages_up_to_its_own_size(large, finished):
     assert percents == sorted(percents)
     steps = [e["step"] for e in events if e.get("step") is not None]
     assert steps == sorted(steps)
-    assert max(steps) == 8
+    assert max(steps) == 16
     summary = json.loads((work / "summary.json").read_text())
-    assert summary["steps"] == 8
+    assert summary["steps"] == 16
     assert (work / "report.html").stat().st_size > 10_000
     for number in large.frames:
         plate, _ = pixels(frame(large.plate, number), "float")
@@ -61,7 +61,7 @@ def test_stopped_in_the_finer_stage_it_ends_as_if_it_had_not_been(large, finishe
     output, work = tmp_path / "clean.####.exr", tmp_path / "job"
     command = ["run", *shot_options(large, output, work), *STEPS, "--confidence-layer"]
     run = start(*command)
-    wait_for(lambda: (status(work).get("step") or 0) >= 6, run)
+    wait_for(lambda: status(work).get("resolution") == "576x336", run)
     run.terminate()
     assert run.wait(timeout=120) == 3
     assert status(work)["state"] == "stopped"

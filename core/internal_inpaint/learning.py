@@ -100,6 +100,10 @@ def learn(
         trainer = Trainer(stage.config, frames, state, device, job.seed, bf16, trainer, encoder)
         if earlier := _newest(place):
             checkpoint.resume(trainer, earlier, store.fingerprint)
+        prior = checkpoint.digest(_newest(checkpoints / stages[number - 1].name)) if number else ""
+        if trainer.counters.prior != prior:
+            # The stage before has learned more since: what was best with its former picture is to be found anew.
+            trainer.counters.prior, trainer.counters.best_psnr = prior, None
         told.begin(number, trainer)
         coarser = render_stages(stages[:number], stores, checkpoints, device)
 

@@ -26,7 +26,7 @@ class Progressive:
 
     above_pixels: int = 0
     first_pixels: int | None = None
-    weight: tuple[float, float] = (0.5, 0.25)
+    weight: tuple[float, float] = (0.5, 0.15)
     growth: float = 1.0
     patch: tuple[int, int] = (256, 128)
     network: str = "base"

@@ -54,6 +54,7 @@ class Counters:
     window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
     lowest: float | None = None
     bf16: bool = False
+    prior: str = ""  # digest of the coarser stage's weights that this one was judged with
     rng: dict = field(default_factory=dict)
     history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation
 
