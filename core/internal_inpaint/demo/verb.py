@@ -37,5 +37,6 @@ def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
     print(
         f"\nThe object is gone: {len(sample.frames)} frames in {output}\n"
         f"  PSNR inside the hole, against the true clean plate: {score['psnr_hole']:.2f} dB\n"
-        f"  Plate, matte, fill and result side by side: {folder / 'job' / 'preview' / 'contact_sheet.png'}"
+        f"  Plate, matte, fill and result side by side: {folder / 'job' / 'preview' / 'contact_sheet.png'}\n"
+        f"  How good the fill is, and where it is doubtful: {folder / 'job' / 'report.html'}"
     )
