@@ -36,7 +36,7 @@ setup(
     ],
     extras_require={
         # What the tests and benchmarks need on top: never imported by the engine.
-        "dev": ["pytest>=8", "ruff==0.17.5", "import-linter>=2.0"],
+        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.0"],
     },
     entry_points={"console_scripts": ["internal-inpaint = internal_inpaint.cli:main"]},
 )
