@@ -15,7 +15,7 @@ demo: $(SETUP)
 	$(BIN)/internal-inpaint demo
 
 test: $(SETUP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
