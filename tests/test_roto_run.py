@@ -61,7 +61,9 @@ def test_every_frame_gets_a_matte_and_the_drawn_one_stays_as_drawn(sample, finis
         assert (spec.x, spec.y, spec.width, spec.full_width) == (wanted.x, wanted.y, wanted.width, wanted.full_width)
         if number == 1003:
             assert found.tobytes() == truth.tobytes()
-        assert overlap(found, truth) > 0.5, number
+        # It is made to find too much rather than too little.
+        assert overlap(found, truth) > 0.3, number
+        assert found[truth > 0.5].mean() > 0.8, number
 
 
 def test_the_job_folder_tells_of_it(finished):
