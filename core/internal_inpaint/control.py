@@ -11,6 +11,7 @@ from pathlib import Path
 
 from internal_inpaint.errors import BadInput
 
+STOPPED = "stopped on request; run the same command again to go on"
 BROKEN_OFF = "broken off; run the same command again to go on from the last checkpoint"
 LOOK_SECONDS = 0.5  # how often the stop file is looked for: folders may lie on slow network drives
 # Windows sends a process group SIGBREAK where others send SIGTERM.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput, InpaintError, OutOfResources
@@ -22,6 +24,24 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def appearing(target: Path, what: str) -> Iterator[Path]:
+    """A temporary file beside ``target``; when the block is done it is flushed and takes the target's name.
+
+    Raises:
+        BadInput, OutOfResources: as ``as_user_error(error, what)``; nothing is left then.
+    """
+    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        yield temporary
+        sync(temporary)
+        replace(temporary, target)
+    except OSError as error:
+        raise as_user_error(error, what) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def replace(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from internal_inpaint.control import StopRequest
+from internal_inpaint.control import STOPPED, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError, Stopped, TrainingDiverged
 from internal_inpaint.events import Events
 from internal_inpaint.job import Job
@@ -26,7 +26,6 @@ from internal_inpaint.training.loop import Counters, Diverged, Hooks, Progress, 
 from internal_inpaint.training.stages import Stage, plan_stages, whole_steps
 
 VGG19 = "INTERNAL_INPAINT_VGG19"  # environment variable: the weights file where the job names none
-STOPPED = "stopped on request; run the same command again to go on"
 
 
 @dataclass(frozen=True)

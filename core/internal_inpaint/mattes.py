@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from internal_inpaint.control import StopRequest
+from internal_inpaint.control import STOPPED, StopRequest
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.events import Events
 from internal_inpaint.files import write_atomically
@@ -32,7 +32,6 @@ from internal_inpaint.training.loop import Hooks, Progress
 from internal_inpaint.training.stages import fitted
 
 SETTLED = "settled.json"
-STOPPED = "stopped on request; run the same command again to go on"
 FRAMES_FOLDER = "frames"  # in the job folder's ``matte``: the mattes as EXR files
 READING, LEARNING = 0.05, 0.95  # shares of the stage by which they are done; the rest is writing
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 
 from internal_inpaint import job as jobs
-from internal_inpaint.control import BROKEN_OFF, StopRequest, only_run
+from internal_inpaint.control import BROKEN_OFF, STOPPED, StopRequest, only_run
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import STAGES_OF_A_RUN, Events
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
 from internal_inpaint.learning import (
-    STOPPED,
     learn,
     learned,
     recipe,
@@ -143,14 +142,16 @@ def _run(
     timings: dict[str, float] = {}
     lap = _stopwatch(timings)
 
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    if not train:
+        require_checkpoint(checkpoints, folder)
     mattes = None
     if not shot.has_all_mattes or job.task == "propagate-matte":
         only = job.task == "propagate-matte"
         events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
-        if not train:
-            require_checkpoint(folder / "checkpoints", folder)
         output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
-        learned_with = any((folder / "checkpoints").glob("*/step-*"))
+        learned_with = any(checkpoints.glob("*/step-*"))
         mattes = settled_mattes(shot, folder, output) if learned_with else None
         mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
         lap("finding the matte")
@@ -159,10 +160,6 @@ def _run(
         shot = with_mattes(shot, mattes)
         writer = _writer(shot, job)
 
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-    if not train:
-        require_checkpoint(checkpoints, folder)
     stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device, checkpoints)
     events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
     stores = build_stores(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.methods.motion import carried
 from internal_inpaint.propagation.config import PropagationConfig
@@ -26,7 +27,6 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks, Progress
 
 ROUND_SHARE = 0.1  # of the time, at most, for one round of labelling where there is to be more than one
-STOPPED = "stopped on request; run the same command again to go on"
 
 
 def propagate(

@@ -13,9 +13,10 @@ import numpy as np
 import OpenImageIO as oiio
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.files import as_user_error, replace, sync
+from internal_inpaint.files import appearing
 from internal_inpaint.shot import Shot
 from internal_inpaint.shot.output import output_paths
+from internal_inpaint.shot.writer import check_written
 
 
 class MatteWriter:
@@ -51,21 +52,14 @@ class MatteWriter:
             BadInput: the file may not be written.
         """
         target = self._paths[frame]
-        temporary = target.with_name(f".{target.stem}.part{target.suffix}")
         pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
         window = self._shot.data_window(pictures[0])
         for picture in pictures[1:]:
             window = window.union(self._shot.data_window(picture))
         inside = window.slices_in(self._shot.canvas)
         planes = np.stack([mattes[picture.view][inside] for picture in pictures], axis=2)
-        try:
+        with appearing(target, f"matte {frame} ({target})") as temporary:
             _write(temporary, planes.astype(np.float16), self._spec(window))
-            sync(temporary)
-            replace(temporary, target)
-        except OSError as error:
-            raise as_user_error(error, f"matte {frame} ({target})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return target
 
     def _spec(self, window) -> oiio.ImageSpec:
@@ -89,8 +83,9 @@ class MatteWriter:
 
 def _write(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
     target = oiio.ImageOutput.create(str(path))
-    done = target is not None and target.open(str(path), spec) and target.write_image(np.ascontiguousarray(planes))
-    closed = target is None or target.close()
-    if not (done and closed):
-        message = oiio.geterror() if target is None else target.geterror()
-        raise OSError((message.strip().splitlines() or ["the disk may be full"])[0].rstrip("."))
+    check_written(target, target is not None and target.open(str(path), spec))
+    try:
+        check_written(target, target.write_image(np.ascontiguousarray(planes)))
+    finally:
+        closed = target.close()
+    check_written(target, closed)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio
 
-from internal_inpaint.files import as_user_error, replace, sync
+from internal_inpaint.files import appearing
 from internal_inpaint.shot.exr_header import restore_attributes
 from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
 from internal_inpaint.shot.layout import (
@@ -83,18 +83,11 @@ class FrameWriter:
         plate file is damaged.
         """
         target = self._paths[frame]
-        temporary = target.with_name(f".{target.stem}.part{target.suffix}")
         header = self._shot.plate_header(frame)
-        try:
+        with appearing(target, f"frame {frame} ({target})") as temporary:
             self._write_parts(temporary, header, frame, patches)
             if header.kind == self._format == "openexr":
                 restore_attributes(temporary, header.path)
-            sync(temporary)
-            replace(temporary, target)
-        except OSError as error:
-            raise as_user_error(error, f"frame {frame} ({target})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return target
 
     def _write_parts(self, path: Path, header: ImageHeader, frame: int, patches: dict[str, Patch]) -> None:
@@ -110,16 +103,16 @@ class FrameWriter:
             layouts.append(part_layout(header, part, self._format, self._keeps_values, filled, judged))
         target = oiio.ImageOutput.create(str(path))
         specs = [layout.spec for layout in layouts]
-        _check(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
+        check_written(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
         try:
             for layout in layouts:
                 index = layout.part.index
-                _check(target, index == 0 or target.open(str(path), layout.spec, "AppendSubimage"))
+                check_written(target, index == 0 or target.open(str(path), layout.spec, "AppendSubimage"))
                 pairs = [(p, patches[p.view]) for p in by_part.get(index, []) if p.view in patches]
-                _check(target, target.write_image(self._patched(header, layout, pairs)))
+                check_written(target, target.write_image(self._patched(header, layout, pairs)))
         finally:
             closed = target.close()
-        _check(target, closed)
+        check_written(target, closed)
 
     def _patched(self, header: ImageHeader, layout: PartLayout, pairs: list[tuple[Picture, Patch]]) -> np.ndarray:
         """The whole part as it is handed to OpenImageIO: [H, W, channels]."""
@@ -188,7 +181,7 @@ class FrameWriter:
         return [to_type(plane, np.dtype(np.float16)) for plane in planes]
 
 
-def _check(target: oiio.ImageOutput | None, success: bool) -> None:
+def check_written(target: oiio.ImageOutput | None, success: bool) -> None:
     """OSError with OpenImageIO's own words unless the step succeeded."""
     if success:
         return
