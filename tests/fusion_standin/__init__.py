@@ -152,9 +152,8 @@ class Host:
 
     def list_folder(self, pattern):
         folder, wanted = os.path.split(pattern)
-        if not os.path.isdir(folder):
-            return []
-        return [(n, os.path.isdir(f"{folder}/{n}")) for n in os.listdir(folder) if fnmatch.fnmatch(n, wanted)]
+        names = fnmatch.filter(os.listdir(folder), wanted) if os.path.isdir(folder) else []
+        return "".join(f"{'d' if os.path.isdir(f'{folder}/{n}') else 'f'}/{n}/" for n in names)
 
     def read_frame(self, path, number):
         wanted = self._file(Path(path), int(number))

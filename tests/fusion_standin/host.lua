@@ -299,9 +299,10 @@ local bmd_object = strict("bmd", {
     direxists = function(path) return host.folder_exists(path) end,
     fileexists = function(path) return host.file_exists(path) end,
     readdir = function(pattern)
-        local names = host.list_folder(pattern)
         local entries = {}
-        for i = 0, #names - 1 do entries[i + 1] = { Name = names[i][0], IsDir = names[i][1] } end
+        for kind, name in host.list_folder(pattern):gmatch("([fd])/([^/]+)/") do
+            entries[#entries + 1] = { Name = name, IsDir = kind == "d" }
+        end
         return entries
     end,
 })
