@@ -45,7 +45,16 @@ def main() -> int:
         for drawn in ("", f"{first}", f"{middle}"):
             work, output = Path(folder) / f"job{drawn}", str(Path(folder) / f"out{drawn}" / "clean.####.exr")
             command = [sys.executable, "-m", "internal_inpaint", "run", "--plate", shot.plate, "--matte", shot.matte]
-            command += ["--output", output, "--work", str(work), "--steps", options.steps, "--quality", options.quality]
+            command += [
+                "--output",
+                output,
+                "--work",
+                str(work),
+                "--steps",
+                options.steps,
+                "--quality",
+                options.quality,
+            ]
             if drawn:
                 command += ["--matte-frame", drawn, "--matte-steps", options.matte_steps]
             done = subprocess.run([*command, "--progress", "plain"], capture_output=True, text=True)
