@@ -1,7 +1,8 @@
 """Workspace > Scripts > InternalInpaintToClip: the node for the current clip, or its finished frames.
 
-The first time it gives the clip under the playhead a Fusion comp with the node; once the node has trained, it puts the
-finished frames on a new track above the clip. What it does is in plugin/internal_inpaint_plugin/fusion_node.py.
+The first time it gives the clip under the playhead a Fusion comp with the node; once the node has trained, it
+puts the finished frames on a new track above the clip. What it does is in
+plugin/internal_inpaint_plugin/fusion_node.py.
 """
 
 import os

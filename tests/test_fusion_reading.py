@@ -10,7 +10,9 @@ import pytest
 from fusion_standin import FUSE, NUMBERINGS, ROOT, Host
 from fusion_standin.shots import chart, finished_run, write
 
-pytest.importorskip("lupa", reason="lupa is not installed, so there is no LuaJIT to run the Fuse with: install .[dev]")
+pytest.importorskip(
+    "lupa", reason="lupa is not installed, so there is no LuaJIT to run the Fuse with: install .[dev]"
+)
 
 
 def node_of(tmp_path, frames, offset=0, states=None, **host_options):

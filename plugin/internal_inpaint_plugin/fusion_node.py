@@ -1,8 +1,8 @@
 """Fusion and DaVinci Resolve from Python: the macro and the comp as text, and the node on Resolve's current clip.
 
-The Fuse (resolve_fuse/InternalInpaint.fuse) does its own work in Lua. What is here writes the two kinds of file that
-the hosts read, ``.setting`` and ``.comp``, and drives Resolve's scripting API; ``DaVinciResolveScript`` is imported in
-``resolve_application`` only.
+The Fuse (resolve_fuse/InternalInpaint.fuse) does its own work in Lua. What is here writes the two kinds of
+file that the hosts read, ``.setting`` and ``.comp``, and drives Resolve's scripting API;
+``DaVinciResolveScript`` is imported in ``resolve_application`` only.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ def macro(frames: str, first: int, last: int, comp_first: Optional[int] = None) 
         "ViewInfo": _place(0, 0, "GroupInfo"),
         "Tools": ("ordered()", tools),
     }
-    text = lua({"Tools": ("ordered()", {"InternalInpaint": ("MacroOperator", group)}), "ActiveTool": "InternalInpaint"})
+    text = lua(
+        {"Tools": ("ordered()", {"InternalInpaint": ("MacroOperator", group)}), "ActiveTool": "InternalInpaint"}
+    )
     return text.replace('["[0]"]', "[0]") + "\n"
 
 
@@ -161,17 +163,17 @@ def macro_of(run: Run, comp_first: Optional[int] = None) -> str:
     return macro(_numbered(pattern, frames[0]), frames[0], frames[-1], comp_first)
 
 
-def comp_of(node: str, plate: str, length: int, offset: int, **controls: Any) -> str:
+def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
     """A comp for one clip: MediaIn, the node, MediaOut.
 
     Args:
         node: the name of its folder in the work folder.
-        plate: its files, ``plate.####.exr``.
         length: of the clip, frames; a comp of Resolve starts at 0.
         offset: the file number of the comp's frame 0.
         controls: of the Fuse, by their names: ``Quality=2``.
     """
-    values = {"PlateFile": plate, "FrameOffset": offset, "WorkFolder": WORK_FOLDER, "Node": node, **controls}
+    # The plate's path is MediaIn's: none is stored in the node.
+    values = {"FrameOffset": offset, "WorkFolder": WORK_FOLDER, "Node": node, **controls}
     tools = {
         "MediaIn1": ("MediaIn", {"Inputs": {"Layer": _input("0")}, "ViewInfo": _place(0, 0)}),
         "InternalInpaint1": (
@@ -282,7 +284,7 @@ def add_node(item: Any, clip: Clip) -> str:
 
     The comp comes as a file: tools that a script adds to a comp are not rendered by every version of Resolve.
     """
-    text = comp_of(clip.name, clip.plate, clip.length, clip.first)
+    text = comp_of(clip.name, clip.length, clip.first)
     handle, path = tempfile.mkstemp(suffix=".comp", prefix="InternalInpaint_")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

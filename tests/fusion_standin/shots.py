@@ -102,7 +102,9 @@ def finished_run(folder: Path, frames, states=None) -> Path:
     """A finished run of charts under ``folder``, as the node would find it."""
     for frame in frames:
         write(folder / "result" / f"result.{frame:04d}.exr", chart(frame))
-    (folder / "job.json").write_text(json.dumps({"version": 1, "plate": "/p.####.exr", "output": "result/result.####.exr"}))
-    state = dict(state="done", psnr=20.0, pid=1, host="elsewhere", updated="2026-01-01T00:00:00+00:00")
+    (folder / "job.json").write_text(
+        json.dumps({"version": 1, "plate": "/p.####.exr", "output": "result/result.####.exr"})
+    )
+    state = {"state": "done", "psnr": 20.0, "pid": 1, "host": "elsewhere", "updated": "2026-01-01T00:00:00+00:00"}
     (folder / "status.json").write_text(json.dumps(state | (states or {})))
     return folder
