@@ -1,10 +1,12 @@
 """The Fuse with workers: start, watch, stop, resume, finish; killed workers and hosts; versions; hostile paths; and
 every way in which it can go wrong ends in one sentence. Checked against the stand-in of Fusion."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,6 +55,17 @@ def starts(run):
     return len((run / "starts.txt").read_text())
 
 
+@pytest.fixture(autouse=True)
+def no_worker_is_left(tmp_path):
+    """Workers outlive their host, and would outlive a test that fails."""
+    yield
+    for record in tmp_path.rglob("worker.json"):
+        pid = json.loads(record.read_text())["pid"]
+        with contextlib.suppress(OSError):
+            if str(tmp_path) in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def quick(tmp_path):
     """A host, a node and a worker that is done at once."""
@@ -66,7 +79,7 @@ def finished(tmp_path_factory):
     """A run of the real engine, started by the node in a host that leaks its libraries, under a hostile path."""
     path = tmp_path_factory.mktemp("shot") / HOSTILE
     path.mkdir()
-    make_shot(path)
+    make_shot(path, windows=True)
     host = Host(path)
     host.environment = {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "LD_LIBRARY_PATH": "/nowhere"}
     node = settle(host.node(), path, real_worker(path), Steps=2)
@@ -79,12 +92,18 @@ def finished(tmp_path_factory):
 
 
 def test_the_finished_frames_are_shown(finished):
+    """In their place, though the plate's data window moves; nothing changed far from the matte."""
     path, _, node = finished
     for frame in range(4):
-        result = read(run_folder(path) / f"result/result.{1001 + frame}.exr")
-        assert np.array_equal(node.process(frame), result)
-        assert not np.array_equal(result, read(path / f"plate.{1001 + frame}.exr")), "something was filled"
-    assert not list(Path("/tmp").glob("lua_*.run")), "no launcher is left"
+        plate, out = read(path / f"plate.{1001 + frame}.exr"), node.process(frame)
+        hole = read(path / f"matte.{1001 + frame}.exr")[..., 3] > 0
+        assert np.array_equal(out, read(run_folder(path) / f"result/result.{1001 + frame}.exr"))
+        assert not np.array_equal(out[hole], plate[hole]), "something was filled"
+        rows, columns = np.nonzero(hole)
+        far = np.ones_like(hole)
+        far[rows.min() - 4 : rows.max() + 5, columns.min() - 4 : columns.max() + 5] = False
+        assert np.array_equal(out[far], plate[far])
+    assert not list(Path(tempfile.gettempdir()).glob("lua_*.run")), "no launcher is left"
 
 
 def test_no_path_is_kept_in_the_comp(finished):
@@ -129,7 +148,7 @@ def test_killed_stopped_resumed_finished(tmp_path):
 
     status = json.loads((run_folder(tmp_path) / "status.json").read_text())
     os.kill(status["pid"], signal.SIGKILL)
-    assert wait(node, "gone") == "The worker has gone (killed, or the machine went down): Resume goes on"
+    assert wait(node, "has gone") == "The worker has gone (killed, or the machine went down): Resume goes on"
 
     node.press("Resume")
     wait(node, "Training at 64x48: step")
@@ -144,30 +163,6 @@ def test_killed_stopped_resumed_finished(tmp_path):
     node.set(Steps=step + 1).press("Resume")
     wait(node, "Done: PSNR")
     assert np.array_equal(node.process(0), read(run_folder(tmp_path) / "result/result.1001.exr"))
-
-
-def test_a_moving_data_window(tmp_path):
-    """Two frames of the beach ball, whose data window moves: the result lies where the plate does."""
-    shared = os.environ.get("INTERNAL_INPAINT_SHARED", "")
-    folder = Path(shared) / "exr" / "beachball"
-    if not shared or not folder.is_dir():
-        pytest.skip("INTERNAL_INPAINT_SHARED names no folder with exr/beachball")
-    plates = {frame: read(folder / f"singlepart.{frame:04d}.exr") for frame in (1, 2)}
-    for frame, plate in plates.items():
-        matte = np.zeros((*plate.shape[:2], 1), np.float32)
-        covered = np.argwhere(plate[..., 3] > 0)
-        y, x = covered.mean(axis=0).astype(int)
-        matte[y - 20 : y + 20, x - 20 : x + 20] = 1
-        write(tmp_path / f"matte.{frame:04d}.exr", matte, ("A",))
-    host = Host(tmp_path)
-    node = settle(host.node(), tmp_path, real_worker(tmp_path), PlateFile=str(folder / "singlepart.0001.exr"))
-    node.set(MatteFile=str(tmp_path / "matte.0001.exr"), FrameRange="1-2", FrameOffset=0, Steps=2, Grow=0, Feather=0)
-    node.press("Start")
-    wait(node, "Done: PSNR")
-    for frame, plate in plates.items():
-        out, hole = node.process(frame), read(tmp_path / f"matte.{frame:04d}.exr")[..., 3] > 0
-        assert np.array_equal(out[~hole], plate[~hole]), f"frame {frame} is moved, or changed outside the matte"
-        assert not np.array_equal(out[hole], plate[hole])
 
 
 # ----------------------------------------------------------------------------------------- with a quick one
@@ -270,7 +265,7 @@ def test_progress_in_words(tmp_path):
     host.skew += 100
     assert "Nothing heard from the worker on" in node.press("Refresh")
     host.children[0].kill()
-    assert "has gone" in wait(node, "gone")
+    assert wait(node, "has gone")
 
 
 @pytest.mark.parametrize(
@@ -405,18 +400,23 @@ def test_an_impossible_work_folder(tmp_path, comp, work, sentence):
     assert not host.commands
 
 
-def test_a_folder_that_cannot_be_written(quick, tmp_path):
-    host, node = quick
-    run_folder(tmp_path).mkdir(parents=True)
-    (run_folder(tmp_path) / "job.json").mkdir()  # even root cannot write this one
+def test_a_folder_that_is_not_ours_is_left_alone(quick, tmp_path):
+    _, node = quick
+    (run_folder(tmp_path) / "job.json").mkdir(parents=True)
     node.press("Start")
-    assert node.value("Version") == "v002", "a folder that is not ours is left alone"
     wait(node, "Done")
-    (run_folder(tmp_path, "v003") / "job.json.part").mkdir(parents=True)
-    host.create_folder, host.folder_exists = (lambda path: True), (lambda path: "v003" in path)
-    line = node.set(Grow=5).press("Start")
-    assert "cannot be " in line
-    assert line.count(":") == 1
+    assert node.value("Version") == "v002"
+
+
+def test_a_full_disk(quick, small_disk):
+    host, node = quick
+    disk = small_disk(1)
+    with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    line = node.set(WorkFolder=str(disk)).press("Start")
+    assert line == f"{disk}/InternalInpaint1/v001/job.json cannot be written: is the disk full?"
+    assert not host.commands
 
 
 def test_buttons_without_a_run(quick, tmp_path):

@@ -41,7 +41,7 @@ class Tool:
 class Held:
     """Pixels [height, width, 4], the top row first, as they lie in the file."""
 
-    def __init__(self, pixels: np.ndarray, path: str | None = None) -> None:
+    def __init__(self, pixels: np.ndarray, path: str = "") -> None:
         self.pixels, self.path = pixels, path
         self.height, self.width = pixels.shape[:2]
 
@@ -80,8 +80,6 @@ class Host:
         sandboxed: Lua without ``io`` and ``os``.
     """
 
-    none = object()
-
     def __init__(
         self, comp_folder, numbering="number", executes="words", metadata=False, tools=(), sandboxed=False, fuse=FUSE
     ) -> None:
@@ -95,6 +93,7 @@ class Host:
         self.commands: list[str] = []
         self.children: list[subprocess.Popen] = []
         self.environment: dict[str, str] = {}
+        self._held: list[Held] = []
 
     def node(self, name="InternalInpaint1", saved=None) -> Node:
         """Drop the node into the comp, or open the comp that holds it: ``saved`` of ``Node.save``."""
@@ -115,10 +114,13 @@ class Host:
 
     def tool(self, name):
         found = self.tools.get(name)
-        if found is None:
-            return self.none
-        values = {k: self.none if v is None else v for k, v in vars(found).items()}
-        return type("Values", (), values)
+        return found and "".join(f"{key}={value}\1" for key, value in vars(found).items() if value is not None)
+
+    def clock_skew(self):
+        return self.skew
+
+    def is_rendering(self):
+        return self.rendering
 
     def execute(self, command):
         self.commands.append(command)
@@ -158,11 +160,19 @@ class Host:
     def read_frame(self, path, number):
         wanted = self._file(Path(path), int(number))
         if wanted is None or not wanted.is_file():
-            return self.none
+            return None
         try:
-            return Held(read(wanted), str(wanted))
+            return self.hold(Held(read(wanted), str(wanted) if self.with_metadata else ""))
         except OSError:
-            return self.none
+            return None
+
+    def hold(self, held: Held) -> str:
+        """Lua's side of a picture: its number, width, height and file."""
+        self._held.append(held)
+        return f"{len(self._held) - 1} {held.width} {held.height} {held.path}"
+
+    def held(self, number) -> Held:
+        return self._held[int(number)]
 
     def _file(self, path: Path, number: int) -> Path | None:
         digits = re.search(r"(\d+)$", path.stem)
@@ -176,16 +186,16 @@ class Host:
             return None
         return path.with_name(f"{before}{start + number:0{width}d}{path.suffix}")
 
-    def metadata(self, held):
-        return held.path if self.with_metadata and held.path else None
+    def copy(self, number):
+        held = self.held(number)
+        return self.hold(Held(held.pixels.copy(), held.path))
 
-    def copy(self, held):
-        return Held(held.pixels.copy(), held.path)
-
-    def get_pixel(self, held, x, y):
+    def get_pixel(self, number, x, y):
+        held = self.held(number)
         return tuple(float(v) for v in held.pixels[held.height - 1 - int(y), int(x)])
 
-    def set_pixel(self, held, x, y, r, g, b, a):
+    def set_pixel(self, number, x, y, r, g, b, a):
+        held = self.held(number)
         held.pixels[held.height - 1 - int(y), int(x)] = r, g, b, a
 
 
@@ -229,10 +239,10 @@ class Node:
     def process(self, time=0, plate: np.ndarray | None = None, final=False) -> np.ndarray | None:
         """What the node gives for a frame of the comp, top row first; ``None`` where it fails."""
         self.host.rendering = final
-        held = self.host.none if plate is None else Held(plate.astype(np.float32))
+        held = None if plate is None else self.host.hold(Held(plate.astype(np.float32)))
         out = self._driver.process(time, not final, held)
         self._strictly()
-        return None if out is None else out.pixels
+        return None if out is None else self.host.held(out).pixels
 
     def save(self) -> dict:
         """What a saved comp keeps: the inputs' values, and nothing else."""

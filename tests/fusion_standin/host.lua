@@ -3,7 +3,16 @@
 -- do, as the Fuse guards its calls.
 --
 -- Called with `host`, the Python side (tests/fusion_standin/__init__.py); gives the functions that drive a node.
-local host = ...
+local python = ...
+-- Only numbers and text cross between the languages, and each of these once: lupa 2.8 may take a new Python object for
+-- an old one at the same address.
+local host = {}
+for name in ([[violation print map_path tool execute os_execute create_folder folder_exists file_exists list_folder
+    read_frame copy get_pixel set_pixel clock_skew is_rendering]]):gmatch("%S+") do
+    host[name] = python[name]
+end
+for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed" }) do host[name] = python[name] end
+local NONE = {}  -- stands for nil in a table of members
 
 local function violation(text, ...)
     text = text:format(...)
@@ -17,7 +26,7 @@ local function strict(name, members, writable)
         __index = function(_, key)
             local found = members[key]
             if found == nil then violation("%s has no %s", name, tostring(key)) end
-            if found == host.none then return nil end
+            if found == NONE then return nil end
             return found
         end,
         __newindex = function(_, key, value)
@@ -57,40 +66,42 @@ local function Pixel(values)
     return strict("Pixel", members, { R = true, G = true, B = true, A = true })
 end
 
-local image_of = {}  -- stand-in object to what Python holds
+local image_of = {}  -- stand-in object to the number of what Python holds
 
+-- `held`: "number width height file".
 local function wrap_image(held, own)
     local object
-    local metadata = host.metadata(held)
+    local number, width, height, path = held:match("^(%d+) (%d+) (%d+) (.*)$")
+    number, width, height = tonumber(number), tonumber(width), tonumber(height)
     local function at(x, y)
-        if x ~= math.floor(x) or y ~= math.floor(y) or x < 0 or y < 0 or x >= held.width or y >= held.height then
+        if x ~= math.floor(x) or y ~= math.floor(y) or x < 0 or y < 0 or x >= width or y >= height then
             violation("pixel %s, %s is outside the image: Fusion crashes", tostring(x), tostring(y))
         end
         return x, y
     end
     object = strict("Image", {
-        Width = held.width, Height = held.height, OriginalWidth = held.width, OriginalHeight = held.height,
+        Width = width, Height = height, OriginalWidth = width, OriginalHeight = height,
         Depth = 8, XScale = 1, YScale = 1, ProxyScale = 1, Field = -1,
-        Metadata = metadata and { Filename = metadata } or host.none,
+        Metadata = path ~= "" and { Filename = path } or NONE,
         Copy = function(this)
             want(this, "Image", "Copy")
-            return wrap_image(host.copy(held), true)
+            return wrap_image(host.copy(number), true)
         end,
         GetPixel = function(this, x, y, pixel)
             want(this, "Image", "GetPixel")
             want(pixel, "Pixel", "GetPixel")
             x, y = at(x, y)
-            pixel.R, pixel.G, pixel.B, pixel.A = host.get_pixel(held, x, y)
+            pixel.R, pixel.G, pixel.B, pixel.A = host.get_pixel(number, x, y)
         end,
         SetPixel = function(this, x, y, pixel)
             want(this, "Image", "SetPixel")
             want(pixel, "Pixel", "SetPixel")
             if not own then violation("SetPixel on an image that belongs to others: Copy it first") end
             x, y = at(x, y)
-            host.set_pixel(held, x, y, pixel.R, pixel.G, pixel.B, pixel.A)
+            host.set_pixel(number, x, y, pixel.R, pixel.G, pixel.B, pixel.A)
         end,
     })
-    image_of[object] = held
+    image_of[object] = number
     return object
 end
 
@@ -106,7 +117,7 @@ local function Clip(path, save)
                 violation("GetFrame(%s) wants a whole number", tostring(number))
             end
             local held = host.read_frame(path, number)
-            return held ~= host.none and wrap_image(held, false) or nil
+            return held and wrap_image(held, false) or nil
         end,
     })
 end
@@ -234,13 +245,15 @@ end
 -- ----------------------------------------------------------------------------------- the comp and its tools
 
 local function tool_of(name)
-    local found = host.tool(name)
-    if found == host.none then return nil end
+    local text = host.tool(name)
+    if not text then return nil end
+    local found = {}
+    for key, value in text:gmatch("([%w_]+)=([^\1]*)\1") do found[key] = tonumber(value) or value end
     local members = {
-        ID = found.id, Name = found.name,
+        ID = found.id, Name = name,
         GetAttrs = function()
-            local attributes = { TOOLS_Name = found.name, TOOLS_RegID = found.id, TOOLST_Clip_Name = {} }
-            if found.clip ~= host.none then
+            local attributes = { TOOLS_Name = name, TOOLS_RegID = found.id, TOOLST_Clip_Name = {} }
+            if found.clip then
                 attributes.TOOLST_Clip_Name = { found.clip }
                 attributes.TOOLIT_Clip_StartFrame = { found.start_frame }
                 attributes.TOOLIT_Clip_TrimIn = { found.trim_in }
@@ -250,10 +263,10 @@ local function tool_of(name)
         end,
         GetData = function(_, key) return key == "MediaProps.MEDIA_PATH" and found.media or nil end,
     }
-    for id, from in pairs({ Input = found.input, Matte = found.matte }) do
+    for id, from in pairs({ Input = found.input or NONE, Matte = found.matte or NONE }) do
         members[id] = strict("tool input", {
             GetConnectedOutput = function()
-                if from == host.none then return nil end
+                if from == NONE then return nil end
                 return strict("tool output", { GetTool = function() return tool_of(from) end })
             end,
         })
@@ -271,7 +284,7 @@ local comp = strict("Comp", {
         want(this, "Comp", "FindTool")
         return tool_of(name)
     end,
-    GetAttrs = function() return { COMPB_Rendering = host.rendering, COMPN_CurrentTime = 0 } end,
+    GetAttrs = function() return { COMPB_Rendering = host.is_rendering(), COMPN_CurrentTime = 0 } end,
 })
 
 local self_object = strict("self", {
@@ -330,9 +343,9 @@ local globals = {
     CT_Tool = "CT_Tool",
     Text = Text, Number = Number, Pixel = Pixel, Clip = Clip,
     bmd = bmd_object, self = self_object,
-    io = host.sandboxed and host.none or io,
-    os = host.sandboxed and host.none or {
-        time = function() return os.time() + host.skew end,
+    io = host.sandboxed and NONE or io,
+    os = host.sandboxed and NONE or {
+        time = function() return os.time() + host.clock_skew() end,
         getenv = os.getenv, tmpname = os.tmpname, rename = os.rename,
         remove = os.remove, execute = function(command) return host.os_execute(command) end,
     },
@@ -347,7 +360,7 @@ env = setmetatable({}, {
     __index = function(_, key)
         local found = globals[key]
         if found == nil then violation("no global %s", tostring(key)) end
-        if found == host.none then return nil end
+        if found == NONE then return nil end
         return found
     end,
     __newindex = function(_, key, value)
@@ -417,7 +430,7 @@ function driver.kind(id) return node.inputs[id].attributes.LINKID_DataType end
 function driver.process(time, quick, held)
     for _, input in pairs(node.inputs) do
         if input.attributes.LINKID_DataType == "Image" then
-            input.value = input.id == "Input" and held ~= host.none and wrap_image(held, false) or nil
+            input.value = input.id == "Input" and held and wrap_image(held, false) or nil
         end
     end
     node.set, node.image = nil, nil

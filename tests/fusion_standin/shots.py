@@ -11,26 +11,32 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def write(path: Path, pixels: np.ndarray, names=("R", "G", "B", "A")) -> None:
-    """A half-float EXR of ``pixels`` [height, width, channels]."""
+def write(path: Path, pixels: np.ndarray, names=("R", "G", "B", "A"), window=None) -> None:
+    """A half-float EXR of ``pixels`` [height, width, channels]; ``window``: x, y of its data window and width and
+    height of its display window."""
     import OpenImageIO as oiio
 
     path.parent.mkdir(parents=True, exist_ok=True)
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], len(names), oiio.HALF)
     spec.channelnames = names
+    if window is not None:
+        spec.x, spec.y, spec.full_width, spec.full_height = window
     output = oiio.ImageOutput.create(str(path))
     assert output.open(str(path), spec), path
     output.write_image(np.ascontiguousarray(pixels, dtype=np.float32))
     output.close()
 
 
-def make_shot(folder: Path, frames=4, first=1001, matte_at=20) -> None:
-    """plate.####.exr, a texture that moves a pixel a frame, and matte.####.exr, a box that moves along."""
+def make_shot(folder: Path, frames=4, first=1001, matte_at=20, windows=False) -> None:
+    """plate.####.exr, a texture that moves a pixel a frame, and matte.####.exr, a box that moves along.
+
+    ``windows``: the plates' data window moves too, and lies partly outside the display window."""
     texture = np.random.default_rng(0).random((48, 96, 4)).astype(np.float32)
     for i in range(frames):
         plate = texture[:, i : i + 64].copy()
         plate[..., 3] = 1
-        write(folder / f"plate.{first + i:04d}.exr", plate)
+        window = (3 * i - 5, 2 - i, 64, 48) if windows else None
+        write(folder / f"plate.{first + i:04d}.exr", plate, window=window)
         make_matte(folder, first + i, matte_at + i)
 
 
