@@ -7,7 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from fusion_standin import FUSE, NUMBERINGS, ROOT, Host
+from fusion_standin import FUSE, NUMBERINGS, ROOT, Host, read
+from fusion_standin.chart import write_chart
 from fusion_standin.shots import chart, finished_run, write
 
 pytest.importorskip(
@@ -19,7 +20,7 @@ def node_of(tmp_path, frames, offset=0, states=None, **host_options):
     """A host and a node that shows a finished run of these frames."""
     finished_run(tmp_path / "InternalInpaint/InternalInpaint1/v001", frames, states)
     host = Host(tmp_path, **host_options)
-    node = host.node(saved={"Version": "v001", "Node": "InternalInpaint1", "FrameOffset": offset})
+    node = host.node(saved={"RunVersion": "v001", "NodeFolder": "InternalInpaint1", "FrameOffset": offset})
     return host, node
 
 
@@ -122,15 +123,22 @@ def test_the_matte_and_what_the_files_do_not_hold(tmp_path):
     assert "Fill only lies in a layer of the result files" in node.status
 
 
+def test_the_chart_that_the_checklist_names(tmp_path):
+    run = write_chart(tmp_path, 1001, 2)
+    node = Host(tmp_path).node(saved={"NodeFolder": "Chart", "RunVersion": "v001", "WorkFolder": str(tmp_path)})
+    assert np.array_equal(node.process(1002), read(run / "result/result.1002.exr"))
+    assert node.press("RefreshStatus") == "Done"
+
+
 def test_newer_and_damaged_files_end_in_a_sentence(tmp_path):
     _, node = node_of(tmp_path, [1001])
     status = tmp_path / "InternalInpaint/InternalInpaint1/v001/status.json"
     status.write_text("{ nothing")
-    assert "is damaged" in node.press("Refresh")
+    assert "is damaged" in node.press("RefreshStatus")
     status.write_text(json.dumps({"state": "done", "version": 2}))
-    assert "is of a newer Internal Inpaint: update the node" in node.press("Refresh")
+    assert "is of a newer Internal Inpaint: update the node" in node.press("RefreshStatus")
     status.write_text(json.dumps({"state": "pondering"}))
-    assert node.press("Refresh") == "The worker says pondering: update the node"
+    assert node.press("RefreshStatus") == "The worker says pondering: update the node"
 
 
 @pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")

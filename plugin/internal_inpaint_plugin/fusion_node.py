@@ -173,7 +173,7 @@ def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
         controls: of the Fuse, by their names: ``Quality=2``.
     """
     # The plate's path is MediaIn's: none is stored in the node.
-    values = {"FrameOffset": offset, "WorkFolder": WORK_FOLDER, "Node": node, **controls}
+    values = {"FrameOffset": offset, "WorkFolder": WORK_FOLDER, "NodeFolder": node, **controls}
     tools = {
         "MediaIn1": ("MediaIn", {"Inputs": {"Layer": _input("0")}, "ViewInfo": _place(0, 0)}),
         "InternalInpaint1": (

@@ -78,13 +78,22 @@ class Host:
             ``quotes`` (split as a shell would), ``never`` (silently), ``raises``.
         metadata: whether images say which file they are of.
         sandboxed: Lua without ``io`` and ``os``.
+        windows: Lua says that it runs there; what the node writes can be read, not run.
     """
 
     def __init__(
-        self, comp_folder, numbering="number", executes="words", metadata=False, tools=(), sandboxed=False, fuse=FUSE
+        self,
+        comp_folder,
+        numbering="number",
+        executes="words",
+        metadata=False,
+        tools=(),
+        sandboxed=False,
+        windows=False,
+        fuse=FUSE,
     ) -> None:
         self.comp_folder, self.numbering, self.executes = comp_folder, numbering, executes
-        self.with_metadata, self.sandboxed, self.fuse_path = metadata, sandboxed, str(fuse)
+        self.with_metadata, self.sandboxed, self.windows, self.fuse_path = metadata, sandboxed, windows, str(fuse)
         self.source = Path(fuse).read_text(encoding="utf-8")
         self.tools = {tool.name: tool for tool in tools}
         self.rendering, self.skew, self.node_name = False, 0, ""
@@ -219,7 +228,7 @@ class Node:
 
     @property
     def status(self) -> str:
-        return self._driver.value("Status")
+        return self._driver.value("StatusLine")
 
     def value(self, key):
         return self._driver.value(key)

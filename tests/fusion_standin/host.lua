@@ -11,7 +11,7 @@ for name in ([[violation print map_path tool execute os_execute create_folder fo
     read_frame copy get_pixel set_pixel clock_skew is_rendering]]):gmatch("%S+") do
     host[name] = python[name]
 end
-for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed" }) do host[name] = python[name] end
+for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed", "windows" }) do host[name] = python[name] end
 local NONE = {}  -- stands for nil in a table of members
 
 local function violation(text, ...)
@@ -350,7 +350,7 @@ local globals = {
         remove = os.remove, execute = function(command) return host.os_execute(command) end,
     },
     print = function(...) host.print(table.concat({ ... }, "\t")) end,
-    package = { config = package.config },
+    package = { config = host.windows and "\\\n;\n?\n!\n-\n" or package.config },
 }
 for _, name in ipairs({ "assert", "error", "ipairs", "pairs", "pcall", "select", "tonumber", "tostring", "type",
     "string", "table", "math", "debug", "unpack" }) do

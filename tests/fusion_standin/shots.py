@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -101,7 +102,9 @@ sys.exit({code})
 """
     source = folder / "quick.py"
     source.write_text(program, encoding="utf-8")
-    return _script(folder / "quick-worker", f"#!/bin/sh\nexec '{sys.executable}' -S '{source}' \"$@\"\n")
+    return _script(
+        folder / "quick-worker", f"#!/bin/sh\nexec '{sys.executable}' -S {shlex.quote(str(source))} \"$@\"\n"
+    )
 
 
 def finished_run(folder: Path, frames, states=None) -> Path:
