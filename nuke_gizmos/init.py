@@ -26,4 +26,5 @@ def _internal_inpaint():
 try:
     _internal_inpaint()
 except BaseException as error:
-    print("Internal Inpaint: the node will not train here (%s: %s)" % (type(error).__name__, error))
+    # No newer syntax than Python 2 has: an old Nuke must get as far as this line.
+    print("Internal Inpaint: the node will not train here (" + type(error).__name__ + ": " + str(error) + ")")

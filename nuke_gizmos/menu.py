@@ -8,12 +8,10 @@ def _internal_inpaint_menu():
     try:
         import internal_inpaint_plugin.nuke_node  # noqa: F401
     except Exception as error:
-        reason = "%s: %s" % (type(error).__name__, error)
-        print("Internal Inpaint: its Python package cannot be used (%s)" % reason)
-        said = (
-            "Internal Inpaint's Python package, internal_inpaint_plugin, cannot be used (%s). Put it beside "
-            "InternalInpaint.gizmo, or on PYTHONPATH; `internal-inpaint install nuke` does so." % reason
-        )
+        reason = type(error).__name__ + ": " + str(error)
+        print("Internal Inpaint: its Python package cannot be used (" + reason + ")")
+        said = "Internal Inpaint's Python package, internal_inpaint_plugin, cannot be used (" + reason + "). "
+        said += "Put it beside InternalInpaint.gizmo, or on PYTHONPATH; `internal-inpaint install nuke` does so."
         menu.addCommand("Not installed completely", lambda: nuke.message(said))
         return
     menu.addCommand("Internal Inpaint", "nuke.createNode('InternalInpaint')", icon="InternalInpaint.png")
@@ -22,4 +20,4 @@ def _internal_inpaint_menu():
 try:
     _internal_inpaint_menu()
 except BaseException as error:
-    print("Internal Inpaint: no menu (%s: %s)" % (type(error).__name__, error))
+    print("Internal Inpaint: no menu (" + type(error).__name__ + ": " + str(error) + ")")

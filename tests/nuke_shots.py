@@ -69,12 +69,12 @@ def read_node(host, path, frames=FRAMES, name="Read1", **knobs):
     return read
 
 
-def node_on(host, folder, worker, frames=FRAMES, matte=True, **knobs):
+def node_on(host, folder, program, frames=FRAMES, matte=True, **knobs):
     """The node with plate and matte connected, for a training of seconds."""
     plate = read_node(host, folder / "plate.####.exr", frames, "Plate")
     inputs = [plate, read_node(host, folder / "matte.####.exr", frames, "Roto") if matte else None]
     node = host.create("InternalInpaint", inputs=inputs)
-    settings = {"quality": "draft", "time_limit": 0.02, "device": "CPU", "worker": worker, **knobs}
+    settings = {"quality": "draft", "time_limit": 0.02, "device": "CPU", "worker": program, **knobs}
     host.change(node, **settings)
     return node
 

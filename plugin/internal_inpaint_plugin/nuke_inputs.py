@@ -21,10 +21,13 @@ COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
 FULL = 1 << 20  # a disk with less than this is full, in bytes
 # Knobs that do not change a picture: moving, naming or colouring a node is no new input.
 COSMETIC = frozenset(
-    """name label help xpos ypos selected tile_color gl_color note_font note_font_size note_font_color icon
-    indicators hide_input postage_stamp postage_stamp_frame dope_sheet bookmark cached panel mapsize window
-    onCreate onDestroy knobChanged updateUI autolabel rootNodeUpdated version reload localizationPolicy
-    cacheLocal progress psnr time_left message preparing""".split()
+    (
+        *("name", "label", "help", "icon", "indicators", "xpos", "ypos", "selected", "hide_input", "cached"),
+        *("tile_color", "gl_color", "note_font", "note_font_size", "note_font_color", "postage_stamp"),
+        *("postage_stamp_frame", "dope_sheet", "bookmark", "panel", "mapsize", "window", "onCreate", "onDestroy"),
+        *("knobChanged", "updateUI", "autolabel", "rootNodeUpdated", "version", "reload", "localizationPolicy"),
+        *("cacheLocal", "progress", "psnr", "time_left", "message", "preparing"),
+    )
 )
 
 

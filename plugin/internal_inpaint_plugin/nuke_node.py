@@ -7,8 +7,9 @@ own progress and cancel) and tells whatever is wrong in the node's message line.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict
 
 import nuke
 
@@ -22,78 +23,87 @@ _setting = False  # a knob is being set by us: no artist has changed it
 NEVER_IN_A_RENDER = "Internal Inpaint trains only in Nuke's own window: a render reads finished frames"
 
 
-@contextlib.contextmanager
-def _told(node: Any) -> Iterator[None]:
-    """Whatever goes wrong ends as one sentence on the node."""
-    try:
-        if nuke_settings.in_render():
-            raise PluginError(NEVER_IN_A_RENDER)
-        yield
-    except Exception as error:
-        sentence = str(error) if isinstance(error, PluginError) else f"Something unexpected happened ({error!r})"
-        if nuke_settings.in_render():
-            nuke.tprint(f"Internal Inpaint: {sentence}")  # a render changes no node
-        else:
-            nuke_watch.say(node, sentence)
+def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Whatever goes wrong in a function of a node ends as one sentence on that node.
+
+    Args:
+        in_a_render: printed instead of doing anything while Nuke renders; a render changes no node.
+    """
+
+    def wrap(call: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(call)
+        def told(node: Any, *more: Any) -> None:
+            if nuke_settings.in_render():
+                if in_a_render:
+                    nuke.tprint(f"Internal Inpaint: {in_a_render}")
+                return
+            try:
+                call(node, *more)
+            except PluginError as error:
+                nuke_watch.say(node, str(error))
+            except Exception as error:  # a bug: no traceback for the artist, but not silence either
+                nuke_watch.say(node, f"Something unexpected happened ({error!r})")
+
+        return told
+
+    return wrap
 
 
+@_told(NEVER_IN_A_RENDER)
 def start(node: Any) -> None:
     """Start Training: render what must be rendered, then hand over to the worker."""
-    with _told(node):
-        worker = node["worker"].evaluate() or ""
-        find_worker(worker)  # before anything is rendered for it
-        first, last = nuke_settings.frame_range(node)
-        plate = nuke_inputs.plate_source(node, first, last)
-        matte = nuke_inputs.matte_source(node, nuke_settings.matte_frames(node, first, last))
-        if matte is None and node["one_frame"].value():
-            raise PluginError("Matte from one frame needs the matte input: connect the drawn matte to it")
-        channel = nuke_inputs.matte_channel(node)
-        job = nuke_settings.job_for(node, first, last, plate.pattern, matte.pattern if matte else "", channel)
-        inputs = {source.word: source.identity for source in (plate, matte) if source is not None}
+    worker = node["worker"].evaluate() or ""
+    find_worker(worker)  # before anything is rendered for it
+    first, last = nuke_settings.frame_range(node)
+    plate = nuke_inputs.plate_source(node, first, last)
+    matte = nuke_inputs.matte_source(node, nuke_settings.matte_frames(node, first, last))
+    if matte is None and node["one_frame"].value():
+        raise PluginError("Matte from one frame needs the matte input: connect the drawn matte to it")
+    channel = nuke_inputs.matte_channel(node)
+    job = nuke_settings.job_for(node, first, last, plate.pattern, matte.pattern if matte else "", channel)
+    inputs = {source.word: source.identity for source in (plate, matte) if source is not None}
 
-        nuke_settings.give_id(node)
-        run = _run_of(node, job, inputs)
-        nuke_inputs.render(node, run.folder, [source for source in (plate, matte) if source is not None])
-        _set_by_us(node["run"], run.folder.name)
-        _show_frames(node, first, last)
-        nuke_watch.say(node, "Starting the worker")
-        nuke_watch.watch(node, run, lambda: run.begin(job, worker, inputs))
+    nuke_settings.give_id(node)
+    run = _run_of(node, job, inputs)
+    nuke_inputs.render(node, run.folder, [source for source in (plate, matte) if source is not None])
+    _set_by_us(node["run"], run.folder.name)
+    _show_frames(node, first, last)
+    nuke_watch.say(node, "Starting the worker")
+    nuke_watch.watch(node, run, lambda: run.begin(job, worker, inputs))
 
 
+@_told(NEVER_IN_A_RENDER)
 def stop(node: Any) -> None:
     """Ask the worker to save its state and stop."""
-    with _told(node):
-        run = Run(nuke_settings.run_folder(node))
-        run.stop()
-        nuke_watch.watch(node, run)
+    run = Run(nuke_settings.run_folder(node))
+    run.stop()
+    nuke_watch.watch(node, run)
 
 
+@_told(NEVER_IN_A_RENDER)
 def resume(node: Any) -> None:
     """Go on with the version that is shown, from its own inputs, with the present time limit and device."""
-    with _told(node):
-        run = Run(nuke_settings.run_folder(node))
-        worker, changes = node["worker"].evaluate() or "", nuke_settings.changeable(node)
-        nuke_watch.say(node, "Starting the worker")
-        nuke_watch.watch(node, run, lambda: run.resume(worker, **changes))
+    run = Run(nuke_settings.run_folder(node))
+    worker, changes = node["worker"].evaluate() or "", nuke_settings.changeable(node)
+    nuke_watch.say(node, "Starting the worker")
+    nuke_watch.watch(node, run, lambda: run.resume(worker, **changes))
 
 
+@_told(NEVER_IN_A_RENDER)
 def this_frame(node: Any) -> None:
     """Put the frame that is shown into "matte from one frame"."""
-    with _told(node):
-        frame, knob = str(int(nuke.frame())), node["matte_frames"]
-        known = knob.value().replace(",", " ").split()
-        knob.setValue(", ".join([*known, *([] if frame in known else [frame])]))
-        node["one_frame"].setValue(True)
+    frame, knob = str(int(nuke.frame())), node["matte_frames"]
+    known = knob.value().replace(",", " ").split()
+    knob.setValue(", ".join([*known, *([] if frame in known else [frame])]))
+    node["one_frame"].setValue(True)
 
 
+@_told("")
 def created(node: Any) -> None:
     """A node was made, pasted or opened with its script: find its run again, if it has one."""
-    if nuke_settings.in_render():
-        return
-    with _told(node):
-        _enable(node)
-        if node["id"].value() and node["run"].value():
-            nuke_watch.watch(node, Run(nuke_settings.run_folder(node)))
+    _enable(node)
+    if node["id"].value() and node["run"].value():
+        nuke_watch.watch(node, Run(nuke_settings.run_folder(node)))
 
 
 def destroyed(node: Any) -> None:
@@ -102,17 +112,16 @@ def destroyed(node: Any) -> None:
         nuke_watch.leave(node)
 
 
+@_told("")
 def changed(node: Any, knob: Any) -> None:
     """A knob was changed by hand."""
-    if _setting or nuke_settings.in_render():
+    if _setting:
         return
     name = knob.name()
     if name in ("one_frame", "range", "auto_edges", "showPanel"):
-        with _told(node):
-            _enable(node)
+        _enable(node)
     if name in ("run", "work_folder"):
-        with _told(node):
-            _turn_to_version(node)
+        _turn_to_version(node)
 
 
 def _enable(node: Any) -> None:

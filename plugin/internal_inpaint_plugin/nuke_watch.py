@@ -21,7 +21,7 @@ from internal_inpaint_plugin.run import Run, View
 SECONDS = 1.0
 RENDERING = "::internal_inpaint_render"  # a variable of Nuke's own Tcl: set while a render runs (nuke_render.py)
 
-_watchers: List["Watcher"] = []  # main thread only
+_watchers: List[Watcher] = []  # main thread only
 
 
 class Watcher(threading.Thread):

@@ -311,7 +311,9 @@ def _text(node, top, indent=""):
                 head += f"\n {name} {_word(knob)}"
         for inner in node._inner:
             if inner._cls == "Read":
-                ranges = "".join(f"\n  {n} {inner._knobs[n]._held}" for n in ("first", "last", "origfirst", "origlast"))
+                ranges = "".join(
+                    f"\n  {n} {inner._knobs[n]._held}" for n in ("first", "last", "origfirst", "origlast")
+                )
                 inside = inside.replace(f"  name {inner.name()}\n", f"  name {inner.name()}{ranges}\n")
         lines.append(f"{head}\n}}\n{inside}")
     else:

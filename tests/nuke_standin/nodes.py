@@ -322,7 +322,9 @@ def add_user_knob(node, words: list[Word]):
     if kind == knowledge.MENU and "M" not in given:
         raise ScriptError(f"line {words[0].line}: {name} is a menu without M {{...}}")
     values = tuple(item.text for item in items(given["M"])) if "M" in given else ()
-    default = {knowledge.INT: 0, knowledge.DOUBLE: 0.0, knowledge.BOOL: False, knowledge.MENU: values[:1]}.get(kind, "")
+    default = {knowledge.INT: 0, knowledge.DOUBLE: 0.0, knowledge.BOOL: False, knowledge.MENU: values[:1]}.get(
+        kind, ""
+    )
     if kind == knowledge.MENU:
         default = values[0]
     if "T" in given:

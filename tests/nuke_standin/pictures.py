@@ -134,7 +134,9 @@ def _read(node, frame: float, view: str) -> Picture:
 
 
 def _from_srgb(plane):
-    return np.where(plane <= 0.04045, plane / 12.92, ((np.maximum(plane, 0) + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return np.where(plane <= 0.04045, plane / 12.92, ((np.maximum(plane, 0) + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
 
 
 def load(path: str, view: str, layers: dict) -> Picture:
