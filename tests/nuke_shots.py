@@ -47,16 +47,17 @@ def matte_plane(frame, top=16, size=14):
     return matte
 
 
-def make_shot(folder: Path, frames=FRAMES, views=()):
-    """plate.####.exr and matte.####.exr in a folder."""
-    for frame in frames:
+def make_shot(folder: Path, frames=FRAMES, views=(), moving=False, hole=14):
+    """plate.####.exr and matte.####.exr in a folder; ``moving``: their data window moves, partly out of sight."""
+    for index, frame in enumerate(frames):
+        window = {"window": (4 + 2 * index, -3 + index), "display": (0, 0, 80, 60)} if moving else {}
         planes = plate_planes(frame)
-        matte = {"A": matte_plane(frame)}
+        matte = {"A": matte_plane(frame, size=hole)}
         for view in views[1:]:
             planes |= {f"{view}.{name}": plane for name, plane in plate_planes(frame, 2.0).items()}
-            matte[f"{view}.A"] = matte_plane(frame)
-        write_exr(folder / f"plate.{frame}.exr", planes, views=views)
-        write_exr(folder / f"matte.{frame}.exr", matte, views=views)
+            matte[f"{view}.A"] = matte_plane(frame, size=hole)
+        write_exr(folder / f"plate.{frame}.exr", planes, views=views, **window)
+        write_exr(folder / f"matte.{frame}.exr", matte, views=views, **window)
     return folder
 
 

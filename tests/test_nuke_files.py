@@ -105,6 +105,7 @@ def test_reads_and_writes_are_set_explicitly(group):
         assert write.get("compression") in ("none", "Zip (1 scanline)", "Zip (16 scanlines)"), "lossless"
         assert write.get("channels")
         assert write.get("create_directories") == "true"
+        assert write.get("disable") == "true", "else `nuke -x` on a farm would execute it"
     assert (kinds["Result"].get("raw"), kinds["Result"].get("on_error")) == ("true", "error")
     assert all(kinds[name].get("localizationPolicy") == "off" for name in ("Result", "Preview"))
 

@@ -1,4 +1,4 @@
-"""The node's buttons in a stand-in of Nuke, with a worker that never answers: what is asked of it, and what is said."""
+"""The node's buttons in a stand-in of Nuke, with a worker that never answers: what is asked of it and said."""
 
 import json
 import os
@@ -31,8 +31,8 @@ def host(tmp_path):
 def dumb(tmp_path_factory):
     """A worker that starts and never says a word; all are ended afterwards."""
     path = tmp_path_factory.mktemp("dumb") / "internal-inpaint"
-    path.write_text(f"#!{sys.executable}\nimport time, os\nopen({str(path)!r} + '.pids', 'a').write(str(os.getpid()) + ' ')\n"
-                    "time.sleep(120)\n")  # fmt: skip
+    noted = f"open({str(path) + '.pids'!r}, 'a').write(str(os.getpid()) + ' ')"
+    path.write_text(f"#!{sys.executable}\nimport os, time\n{noted}\ntime.sleep(120)\n")
     path.chmod(0o755)
     yield str(path)
     for pid in Path(str(path) + ".pids").read_text().split():
@@ -133,6 +133,7 @@ def test_a_changed_plate_is_rendered_as_float_in_full(host, shot, dumb):
     assert rendered.dtype == np.float32
     assert job(folder)["matte"] == str(shot / "matte.####.exr")
     assert node["preparing"].value() == ""
+    assert all(node.node(name)["disable"].value() for name in ("PlateToFiles", "MatteToFiles"))
 
 
 def test_of_a_matte_on_one_frame_that_frame_is_rendered(host, shot, dumb):
@@ -212,9 +213,7 @@ def test_cancelling_the_render_leaves_nothing(host, shot, dumb, tmp_path):
 def test_a_cancelled_second_version_leaves_the_first(host, shot, dumb):
     node = node_on(host, shot, dumb)
     first = started(host, node)
-    (first / "status.json").write_text(
-        json.dumps({"version": 1, "state": "done", "updated": "2999-01-01T00:00:00+00:00"})
-    )
+    finish(first)
     grade = host.create("Grade", "name Grade1", [node.input(0)])
     node.setInput(0, grade)
     host.cancel_after = 1
@@ -288,6 +287,12 @@ def test_while_it_trains_the_same_node_starts_no_second_version(host, shot, dumb
     assert host.press(node, "start") == "v001 is still training: Stop it, or let it finish, then start again"
 
 
+def finish(folder):
+    """As if the worker had done it."""
+    status = {"version": 1, "state": "done", "updated": "2999-01-01T00:00:00+00:00"}
+    (folder / "status.json").write_text(json.dumps(status))
+
+
 def versions(host, node, *steps):
     """The version that a start after each step takes."""
     found = []
@@ -295,9 +300,7 @@ def versions(host, node, *steps):
         step()
         host.press(node, "start")
         folder = begun(host, node)
-        (folder / "status.json").write_text(
-            json.dumps({"version": 1, "state": "done", "updated": "2999-01-01T00:00:00+00:00"})
-        )
+        finish(folder)
         found.append(folder.name)
     return found
 

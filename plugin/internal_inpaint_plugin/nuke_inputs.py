@@ -243,12 +243,14 @@ def _make(inputs: Path) -> None:
 def _execute(node: Any, source: Source, inputs: Path) -> None:
     write = node.node("PlateToFiles" if source.word == "plate" else "MatteToFiles")
     write["channels"].setValue(source.channels)
-    runs = _contiguous(source.frames)
+    write["disable"].setValue(False)
     try:
-        for first, last in runs:
+        for first, last in _contiguous(source.frames):
             nuke.execute(write, first, last, 1, list(nuke.views()))
     except (RuntimeError, OSError) as error:
         raise PluginError(_sentence(source.word, str(error), inputs)) from None
+    finally:
+        write["disable"].setValue(True)  # `nuke -x` and Render All execute every Write that is not
     if not all(frame in _listing(str(inputs / f"{source.word}.####.exr")) for frame in source.frames):
         raise PluginError(_sentence(source.word, "frames are missing", inputs))
 

@@ -265,6 +265,8 @@ class Host:
         self.main_only("execute")
         if node._cls != "Write":
             self.violated(f"execute of a {node._cls}")
+        if node._knobs["disable"]._held:
+            raise RuntimeError(f"{node.fullName()} is disabled")
         unknown = set(views) - set(self.views)
         if unknown or not isinstance(views, (list, tuple)):
             self.violated(f"execute with views {views}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -127,10 +126,10 @@ def _read(node, frame: float, view: str) -> Picture:
             raise RuntimeError(f"{node.fullName()}: {path}: Read error: No such file or directory")
         return Picture({}, (0, 0, 64, 48), (0, 0, 64, 48))
     shown = load(path, view, node.host.layers)
-    if not held["raw"] and not re.search("linear", held["colorspace"]):
-        if not path.endswith(".exr") or held["colorspace"] != "default":
-            shown = replace(shown, planes={n: _from_srgb(p) for n, p in shown.planes.items()})
-    return shown
+    is_linear = "linear" in held["colorspace"] or (path.endswith(".exr") and held["colorspace"] == "default")
+    if held["raw"] or is_linear:
+        return shown
+    return replace(shown, planes={name: _from_srgb(plane) for name, plane in shown.planes.items()})
 
 
 def _from_srgb(plane):
