@@ -44,6 +44,27 @@ def worker(tmp_path_factory):
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """Mount file systems of a few megabytes, on which a disk really is full; skips where that is not allowed."""
+    mounted = []
+
+    def mount(megabytes):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a small disk cannot be mounted here (only root on Linux can)")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@pytest.fixture
 def refused():
     """Run the command line and check that it refuses with one sentence; returns the sentence."""
 

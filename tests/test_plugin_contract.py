@@ -13,7 +13,9 @@ from conftest import ROOT
 from internal_inpaint import events
 from internal_inpaint import job as jobs
 from internal_inpaint.errors import BadInput
+from internal_inpaint.version import __version__ as engine_version
 from internal_inpaint_plugin import FORMAT, MAY_CHANGE, PluginError, Run, job_folder, read_job, read_status, write_job
+from internal_inpaint_plugin import __version__ as plugin_version
 from internal_inpaint_plugin import run as runs
 
 PLUGIN = ROOT / "plugin" / "internal_inpaint_plugin"
@@ -23,6 +25,7 @@ def test_both_know_the_same_jobs():
     assert {field.name for field in fields(jobs.Job)} == job_folder.KEYS
     assert jobs.MAY_CHANGE == MAY_CHANGE
     assert jobs.FORMAT == events.FORMAT == FORMAT
+    assert plugin_version == engine_version
 
 
 def test_a_host_job_with_every_key_reads_as_it_was_meant(tmp_path):

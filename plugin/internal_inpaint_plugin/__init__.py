@@ -17,7 +17,7 @@ from internal_inpaint_plugin.job_folder import (
 from internal_inpaint_plugin.run import Run, View, last_run, run_for
 from internal_inpaint_plugin.worker import find_worker
 
-__version__ = "0.4.0"
+__version__ = "0.1.0"
 __all__ = [
     "FORMAT",
     "MAY_CHANGE",

@@ -66,10 +66,11 @@ def find_worker(setting: str = "") -> List[str]:
 
 
 def _executable(path: Path) -> Optional[str]:
-    names = [f"{NAME}.exe", f"{NAME}.cmd", f"{NAME}.bat"] if os.name == "nt" else [NAME]
     places = [path]
     if path.is_dir():
-        places = [folder / name for folder in (path, path / "bin", path / "Scripts") for name in names]
+        # No batch files on Windows: a shell would read the job's path.
+        name = f"{NAME}.exe" if os.name == "nt" else NAME
+        places = [folder / name for folder in (path, path / "bin", path / "Scripts")]
     for place in places:
         if place.is_file() and os.access(str(place), os.X_OK):
             return os.path.abspath(str(place))
