@@ -382,6 +382,15 @@ def test_messages_hold_nothing_that_nuke_would_run_or_draw(host, tmp_path, dumb)
     assert "[" not in host.press(node, "start")
 
 
+def test_the_engines_options_are_said_as_knobs(host):
+    host.create("InternalInpaint")
+    from internal_inpaint_plugin.nuke_watch import in_knobs
+
+    said = "try --quality draft, --device cpu, --matte-frame 3, --matte-time 5 or another --work folder than --work"
+    knobs = "try quality draft, device cpu, matte from one frame 3, --matte-time 5 or another work folder than work folder"
+    assert in_knobs(said) == knobs
+
+
 def test_in_a_render_nothing_is_trained_and_no_node_is_edited(tmp_path, shot, dumb):
     with Host(tmp_path / "comp.nk", gui=False) as host:
         node = node_on(host, shot, dumb)

@@ -157,14 +157,12 @@ def _set_by_us(knob: Any, value: Any) -> None:
 
 
 def _run_of(node: Any, job: Dict[str, Any], inputs: Dict[str, str]) -> Run:
-    """The version for this job, never begun where the one that is shown was not."""
+    """The version for this job: one that is there, or the next."""
     run = run_for(nuke_settings.base_folder(node), job, inputs)
     try:
         shown = Run(nuke_settings.run_folder(node))
     except PluginError:
         return run
-    if not run.folder.exists() and shown.folder.is_dir() and read_job(shown.folder) is None:
-        return shown
     # One node trains one version at a time; a copy of a node is another node.
     if shown.folder != run.folder and not nuke_watch.others_watch(node, shown.folder) and shown.look().busy:
         raise PluginError(f"{shown.folder.name} is still training: Stop it, or let it finish, then start again")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any, Callable, List, Optional
@@ -20,6 +21,20 @@ from internal_inpaint_plugin.run import Run, View
 
 SECONDS = 1.0
 RENDERING = "::internal_inpaint_render"  # a variable of Nuke's own Tcl: set while a render runs (nuke_render.py)
+
+# The engine names options of its command line; the artist sees knobs.
+KNOBS = {
+    "work folder": "work folder",
+    "work": "work folder",
+    "frames": "frame range",
+    "matte-channel": "matte channel",
+    "matte-frame": "matte from one frame",
+    "time": "time limit",
+    "matte": "the matte input",
+    "plate": "the plate input",
+    **{name: name for name in ("quality", "grow", "feather", "device")},
+}
+OPTION = re.compile(r"--(" + "|".join(KNOBS) + r")\b(?!-)")
 
 _watchers: List[Watcher] = []  # main thread only
 
@@ -159,13 +174,18 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
 
 def _set(node: Any, name: str, text: str) -> None:
     """Set a text knob, only where it changes, without an entry in the undo list."""
-    text = plain(text) or " "
+    text = plain(in_knobs(text)) or " "
     if node[name].value() != text:
         nuke.Undo.disable()
         try:
             node[name].setValue(text)
         finally:
             nuke.Undo.enable()
+
+
+def in_knobs(text: str) -> str:
+    """``check --matte-channel`` is ``check matte channel`` on the node."""
+    return OPTION.sub(lambda match: KNOBS[match.group(1)], text)
 
 
 def plain(text: str) -> str:
