@@ -386,8 +386,8 @@ def test_the_engines_options_are_said_as_knobs(host):
     host.create("InternalInpaint")
     from internal_inpaint_plugin.nuke_watch import in_knobs
 
-    said = "try --quality draft, --device cpu, --matte-frame 3, --matte-time 5 or another --work folder than --work"
-    knobs = "try quality draft, device cpu, matte from one frame 3, --matte-time 5 or another work folder than work folder"
+    said = "try --quality draft, --matte-frame 3, --matte-time 5 or another --work folder than --work"
+    knobs = "try quality draft, matte from one frame 3, --matte-time 5 or another work folder than work folder"
     assert in_knobs(said) == knobs
 
 

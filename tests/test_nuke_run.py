@@ -74,6 +74,8 @@ def finished(tmp_path_factory, worker):
             return seen[-1][0].startswith("Done")
 
         assert host.pump(look, 180), seen[-1]
+        shown = {"InternalInpaint1.Result", "InternalInpaint1.Preview"}
+        assert shown <= set(host.reloads), "new pictures reach the Viewer by themselves"
         checked(host)
         script = host.save()
     return folder, script, seen
