@@ -35,7 +35,8 @@ def dumb(tmp_path_factory):
     path.write_text(f"#!{sys.executable}\nimport os, time\n{noted}\ntime.sleep(120)\n")
     path.chmod(0o755)
     yield str(path)
-    for pid in Path(str(path) + ".pids").read_text().split():
+    noted = Path(str(path) + ".pids")
+    for pid in noted.read_text().split() if noted.exists() else ():
         os.kill(int(pid), signal.SIGKILL)
 
 
