@@ -134,6 +134,7 @@ def _job_options(parser: argparse.ArgumentParser, restart: bool) -> None:
     group.add_argument("--vgg19", metavar="PATH", help="VGG-19 weights for the anti-ambiguity term")
     group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
     group.add_argument("--confidence-layer", action="store_true", help="also write how sure the fill is")
+    group.add_argument("--elements", metavar="DIR", help="also write fill, matte and confidence as files")
 
 
 def _run_options(parser: argparse.ArgumentParser, output: str, restart: bool):

@@ -17,7 +17,7 @@ QUALITIES = ("draft", "standard", "final", "paper")
 NETWORKS = ("base", "stacked", "coarse-to-fine")
 TASKS = ("inpaint", "propagate-matte")
 # What may change between two runs in the same folder without the learned weights losing their meaning.
-MAY_CHANGE = {"output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer"}
+MAY_CHANGE = {"output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Job:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         fill_layer: write the fill alone as an extra layer, ``inpaint``.
         confidence_layer: write how far the shot shows what is filled as an extra layer, ``confidence``.
+        elements: folder for the fill, the matte and the confidence as sequences of their own.
         network: ``base``, ``stacked`` or ``coarse-to-fine``; ``None`` is the preset's.
         vgg19: file of VGG-19 weights for the anti-ambiguity term; ``None``: an encoder of our own.
         matte_frame: frames that have a matte, such as ``1012,1040``; the others' are propagated from them.
@@ -61,6 +62,7 @@ class Job:
     device: str = "auto"
     fill_layer: bool = False
     confidence_layer: bool = False
+    elements: str | None = None
     network: str | None = None
     vgg19: str | None = None
     matte_frame: str | None = None
@@ -108,7 +110,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "device": _STRING,
     "task": _STRING,
     **dict.fromkeys(("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))),
-    **dict.fromkeys(("network", "vgg19", "matte_frame"), (str, type(None))),
+    **dict.fromkeys(("network", "vgg19", "matte_frame", "elements"), (str, type(None))),
     **dict.fromkeys(("grow", "feather", "time", "matte_time"), (*_NUMBER, type(None))),
     **dict.fromkeys(("steps", "matte_steps"), (int, type(None))),
     "seed": (int,),
@@ -187,7 +189,7 @@ def read_job(path: Path) -> Job:
 
 def with_absolute_paths(job: Job, folder: Path) -> Job:
     """The same job, its relative paths taken from ``folder``."""
-    paths = {name: getattr(job, name) for name in ("plate", "matte", "output", "vgg19")}
+    paths = {name: getattr(job, name) for name in ("plate", "matte", "output", "vgg19", "elements")}
     absolute = {n: os.path.abspath(os.path.join(folder, os.path.expanduser(p))) for n, p in paths.items() if p}
     return replace(job, **absolute)
 

@@ -39,7 +39,7 @@ from internal_inpaint.preview import Preview
 from internal_inpaint.propagation import MatteWriter
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.shot import FrameWriter, Patch, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.shot import ElementWriter, FrameWriter, Patch, Shot, ShotSettings, build_stores, open_shot
 from internal_inpaint.training import checkpoint
 from internal_inpaint.training.device import choose_device, gains_by_bf16
 from internal_inpaint.training.encoders import encoder_from
@@ -118,11 +118,15 @@ def _open(job: Job, train: bool = True) -> tuple[torch.device, Shot, FrameWriter
     refuse_nothing_to_do(job, shot)
     if job.task == "propagate-matte":
         return device, shot, MatteWriter(shot, job.output)
-    return device, shot, _writer(shot, job)
+    return device, shot, _writers(shot, job)[0]
 
 
-def _writer(shot: Shot, job: Job) -> FrameWriter:
-    return FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer)
+def _writers(shot: Shot, job: Job) -> tuple[FrameWriter, ElementWriter | None]:
+    writer = FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer)
+    elements = None if job.elements is None else ElementWriter(shot, job.elements)
+    if elements is not None:
+        elements.refuse_result(writer)
+    return writer, elements
 
 
 def _run(
@@ -159,7 +163,6 @@ def _run(
         if only:
             return finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
         shot = with_mattes(shot, mattes)
-        writer = _writer(shot, job)
 
     stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device, checkpoints)
     events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
@@ -191,10 +194,11 @@ def _run(
         renderer = Renderer(cascade, space.to_linear)
         judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
         lap("judging")
-        ledger = Ledger(
-            folder / "rendered.json", writer, f"{key} {job.output} {job.fill_layer} {job.confidence_layer}"
-        )
-        _render(shot, writer, renderer, judgement if job.confidence_layer else None, ledger, events, stop)
+        writer, elements = _writers(shot, job)
+        written = f"{key} {job.output} {job.fill_layer} {job.confidence_layer} {job.elements}"
+        ledger = Ledger(folder / "rendered.json", writer, written)
+        shown = judgement if job.confidence_layer or elements is not None else None
+        _render(shot, writer, elements, renderer, shown, ledger, events, stop)
         lap("rendering")
         timings["training"] = sum(stage.counters.seconds for stage in found)
         events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
@@ -237,6 +241,7 @@ def shot_settings(job: Job) -> ShotSettings:
 def _render(
     shot: Shot,
     writer: FrameWriter,
+    elements: ElementWriter | None,
     renderer: Renderer,
     judgement: Judgement | None,
     ledger: Ledger,
@@ -253,7 +258,7 @@ def _render(
         eta = (time.monotonic() - began) / rendered * (len(by_frame) - done) if rendered else None
         events.tell(stage="render", progress=done / len(by_frame), frames=len(by_frame), frames_done=done, eta_s=eta)
         _check(stop)
-        if ledger.has(frame):
+        if ledger.has(frame) and (elements is None or elements.has(frame)):
             continue
         patches = {}
         for picture in pictures:
@@ -261,6 +266,8 @@ def _render(
             result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
             sure = judgement and judgement.plane(picture.index, loaded.alpha.shape)
             patches[picture.view] = Patch(result, loaded.alpha, fill, sure)
+        if elements is not None:
+            elements.write(frame, patches)
         ledger.add(frame, writer.write(frame, patches))
         rendered += 1
     events.tell(progress=1.0, frames_done=len(by_frame), eta_s=None)

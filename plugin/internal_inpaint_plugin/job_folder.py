@@ -16,9 +16,9 @@ FORMAT = 1
 # Every key of a job that this version writes, and those that may change without a new training.
 _PICTURES = ("plate", "matte", "output", "frames", "matte_frame", "matte_channel", "layer", "view", "colorspace")
 _LEARNING = ("quality", "network", "vgg19", "steps", "time", "matte_steps", "matte_time", "seed", "device", "task")
-_FINISHING = ("grow", "feather", "fill_layer", "confidence_layer")
+_FINISHING = ("grow", "feather", "fill_layer", "confidence_layer", "elements")
 KEYS = frozenset((*_PICTURES, *_LEARNING, *_FINISHING))
-MAY_CHANGE = frozenset(("output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer"))
+MAY_CHANGE = frozenset(("output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements"))
 STATES = ("running", "done", "stopped", "failed")
 TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file at the moment another process does so
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import OpenImageIO as oiio
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import appearing
 from internal_inpaint.shot import Shot
+from internal_inpaint.shot.elements import joint_window, plain_spec, write_plain
 from internal_inpaint.shot.output import output_paths
-from internal_inpaint.shot.writer import check_written
 
 
 class MatteWriter:
@@ -53,39 +52,9 @@ class MatteWriter:
         """
         target = self._paths[frame]
         pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
-        window = self._shot.data_window(pictures[0])
-        for picture in pictures[1:]:
-            window = window.union(self._shot.data_window(picture))
+        window = joint_window(self._shot, pictures)
         inside = window.slices_in(self._shot.canvas)
         planes = np.stack([mattes[picture.view][inside] for picture in pictures], axis=2)
         with appearing(target, f"matte {frame} ({target})") as temporary:
-            _write(temporary, planes.astype(np.float16), self._spec(window))
+            write_plain(temporary, planes, plain_spec(self._shot, window, "A"))
         return target
-
-    def _spec(self, window) -> oiio.ImageSpec:
-        shot, display = self._shot, self._shot.display
-        spec = oiio.ImageSpec(window.width, window.height, len(shot.views), "half")
-        spec.x, spec.y = window.x, window.y
-        spec.full_x, spec.full_y, spec.full_width, spec.full_height = (
-            display.x,
-            display.y,
-            display.width,
-            display.height,
-        )
-        spec.channelnames = tuple("A" if n == 0 else f"{view}.A" for n, view in enumerate(shot.views))
-        spec.attribute("compression", "zip")
-        spec.attribute("PixelAspectRatio", float(shot.pixel_aspect))
-        if len(shot.views) > 1:
-            kind = oiio.TypeDesc(f"string[{len(shot.views)}]")
-            spec.attribute("multiView", kind, tuple(shot.views))
-        return spec
-
-
-def _write(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
-    target = oiio.ImageOutput.create(str(path))
-    check_written(target, target is not None and target.open(str(path), spec))
-    try:
-        check_written(target, target.write_image(np.ascontiguousarray(planes)))
-    finally:
-        closed = target.close()
-    check_written(target, closed)

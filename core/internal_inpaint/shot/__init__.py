@@ -1,6 +1,7 @@
 """Pixels in and out: sequences, image files, colour, mattes, the frame store and the writer."""
 
 from internal_inpaint.shot.colour import Colour, WorkingSpace
+from internal_inpaint.shot.elements import ElementWriter
 from internal_inpaint.shot.image import Window
 from internal_inpaint.shot.sequence import (
     FrameSequence,
@@ -29,6 +30,7 @@ __all__ = [
     "KNOWN",
     "VOID",
     "Colour",
+    "ElementWriter",
     "FrameSequence",
     "FrameStore",
     "FrameWriter",

@@ -14,12 +14,12 @@ from internal_inpaint.shot.shot import Shot
 _FORMATS = {".exr": "openexr", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dpx": "dpx"}
 
 
-def output_paths(shot: Shot, output: str) -> dict[int, Path]:
+def output_paths(shot: Shot, output: str, option: str = "--output") -> dict[int, Path]:
     """The file of every frame; BadInput if one is an input, a folder, or cannot be written."""
     paths = {frame: output_path(output, frame, len(shot.frames) > 1) for frame in shot.frames}
-    _refuse_inputs(shot, output, paths)
+    _refuse_inputs(shot, f"{option} {output}", paths)
     for folder in {path.parent for path in paths.values()}:
-        _require_writable(folder, output)
+        _require_writable(folder, f"{option} {output}")
     return paths
 
 
@@ -73,7 +73,7 @@ def output_warnings(shot: Shot, file_format: str) -> list[str]:
     return warnings
 
 
-def _refuse_inputs(shot: Shot, output: str, paths: dict[int, Path]) -> None:
+def _refuse_inputs(shot: Shot, given: str, paths: dict[int, Path]) -> None:
     """BadInput when any output is a plate or matte file, through whatever name or link."""
     inputs = [
         (what, sequence.path(frame))
@@ -88,9 +88,9 @@ def _refuse_inputs(shot: Shot, output: str, paths: dict[int, Path]) -> None:
         if path.exists():
             clash = clash or by_file.get(_identity(path))
         if clash:
-            raise BadInput(f"--output {output} would overwrite the {clash[0]} {clash[1]}; choose another name")
+            raise BadInput(f"{given} would overwrite the {clash[0]} {clash[1]}; choose another name")
         if path.is_dir():
-            raise BadInput(f"--output {path} is a folder; choose another name")
+            raise BadInput(f"{given}: {path} is a folder; choose another name")
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -98,11 +98,11 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _require_writable(folder: Path, output: str) -> None:
+def _require_writable(folder: Path, given: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadInput(f"--output {output}: folder {folder} cannot be written ({reason}); choose another") from error
+        raise BadInput(f"{given}: folder {folder} cannot be written ({reason}); choose another") from error

@@ -1,0 +1,137 @@
+"""Elements: the fill, the matte and the confidence as EXR sequences of their own, beside the result.
+
+For hosts whose readers see the first layer of a file only, and for whoever composites the fill himself. Half
+float, ZIP, with the plate's display window and the data window of the frame; a shot of several views gets files of
+several views: ``R`` is of the first one, ``right.R`` of a view named right.
+
+    fill.####.exr         R, G, B, A: premultiplied, in the result's colour space; A is the grown and feathered matte
+    matte.####.exr        R, G, B, A, all of them that matte
+    confidence.####.exr   R, G, B: how far the shot shows what was filled, 1 outside the matte
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+
+from internal_inpaint.errors import BadInput
+from internal_inpaint.files import appearing
+from internal_inpaint.shot.image import Window
+from internal_inpaint.shot.output import output_paths
+from internal_inpaint.shot.shot import Picture, Shot
+from internal_inpaint.shot.writer import FrameWriter, Patch, check_written
+
+ELEMENTS = {"fill": "RGBA", "matte": "RGBA", "confidence": "RGB"}
+
+
+class ElementWriter:
+    """Writes the elements of one shot.
+
+    Args:
+        shot: whose frame numbers, windows and views the files get.
+        folder: for them; made if it is not there.
+
+    Raises:
+        BadInput: before any work is done: a name there is an input, or the folder cannot be written.
+    """
+
+    def __init__(self, shot: Shot, folder: str) -> None:
+        self._shot = shot
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise BadInput(f"--elements {folder} is a file: name a folder")
+        self._paths = {
+            name: output_paths(shot, str(Path(folder) / f"{name}.####.exr"), "--elements") for name in ELEMENTS
+        }
+
+    def has(self, frame: int) -> bool:
+        """Whether all files of a frame are there."""
+        return all(paths[frame].exists() for paths in self._paths.values())
+
+    def refuse_result(self, results: FrameWriter) -> None:
+        """``BadInput`` where the result would have the name of an element."""
+        for frame in self._shot.frames:
+            for name, paths in self._paths.items():
+                if paths[frame].resolve() == results.path(frame).resolve():
+                    raise BadInput(f"--output {results.path(frame)} is where --elements puts the {name}")
+
+    def write(self, frame: int, patches: dict[str, Patch]) -> None:
+        """Write one frame's elements, each to a temporary file first.
+
+        Args:
+            patches: what goes into the result, with a confidence, by view; all views of the shot.
+
+        Raises:
+            OutOfResources: the disk is full.
+            BadInput: a file may not be written.
+        """
+        pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
+        window = joint_window(self._shot, pictures)
+        inside = window.slices_in(self._shot.canvas)
+        for name, channels in ELEMENTS.items():
+            planes = [self._planes(name, patches[picture.view], inside) for picture in pictures]
+            spec = plain_spec(self._shot, window, channels)
+            with appearing(self._paths[name][frame], f"{name} {frame} ({self._paths[name][frame]})") as temporary:
+                write_plain(temporary, np.concatenate(planes, axis=2), spec)
+
+    def _planes(self, name: str, patch: Patch, inside: tuple[slice, slice]) -> np.ndarray:
+        """``[h, w, channels]`` of one view."""
+        alpha = patch.alpha[inside]
+        touched = alpha > 0
+        if name == "matte":
+            return np.repeat(alpha[..., None], 4, axis=2)
+        if name == "confidence":
+            if patch.confidence is None:
+                raise ValueError("the elements need a confidence in every patch")
+            sure = np.where(touched, np.clip(np.nan_to_num(patch.confidence[inside]), 0, 1), 1)
+            return np.repeat(sure[..., None], 3, axis=2)
+        planes = np.zeros((*alpha.shape, 4), np.float32)
+        rgb = patch.fill[inside][touched]
+        if self._shot.is_float:  # a float plate's file keeps its colour space, and its elements with it
+            rgb = self._shot.colour.from_scene_linear(rgb)
+        planes[touched, :3] = rgb * alpha[touched][:, None]
+        planes[..., 3] = alpha
+        return planes
+
+
+def joint_window(shot: Shot, pictures: Sequence[Picture]) -> Window:
+    """The smallest window that holds the data windows of all these pictures."""
+    window = shot.data_window(pictures[0])
+    for picture in pictures[1:]:
+        window = window.union(shot.data_window(picture))
+    return window
+
+
+def plain_spec(shot: Shot, window: Window, channels: str) -> oiio.ImageSpec:
+    """A half-float ZIP EXR with the shot's display window and views, ``channels`` (such as ``RGBA``) for each."""
+    display = shot.display
+    spec = oiio.ImageSpec(window.width, window.height, len(channels) * len(shot.views), "half")
+    spec.x, spec.y = window.x, window.y
+    spec.full_x, spec.full_y = display.x, display.y
+    spec.full_width, spec.full_height = display.width, display.height
+    spec.channelnames = tuple(
+        channel if number == 0 else f"{view}.{channel}"
+        for number, view in enumerate(shot.views)
+        for channel in channels
+    )
+    spec.attribute("compression", "zip")
+    spec.attribute("PixelAspectRatio", float(shot.pixel_aspect))
+    if len(shot.views) > 1:
+        kind = oiio.TypeDesc(f"string[{len(shot.views)}]")
+        spec.attribute("multiView", kind, tuple(shot.views))
+    return spec
+
+
+def write_plain(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
+    """``[h, w, channels]`` as one EXR. Raises ``OSError`` with OpenImageIO's words."""
+    limit = np.float32(np.finfo(np.float16).max)
+    planes = np.ascontiguousarray(np.clip(planes, -limit, limit).astype(np.float16))
+    target = oiio.ImageOutput.create(str(path))
+    check_written(target, target is not None and target.open(str(path), spec))
+    try:
+        check_written(target, target.write_image(planes))
+    finally:
+        closed = target.close()
+    check_written(target, closed)
