@@ -301,7 +301,7 @@ def test_the_jobs_keys(quick, tmp_path):
     assert (job.plate, job.matte) == (f"{tmp_path}/plate.####.exr", f"{tmp_path}/matte.####.exr")
     assert (job.frames, job.matte_frame, job.quality, job.device) == ("1001-1003", "1002", "final", "cpu")
     assert (job.time, job.steps, job.grow, job.feather) == (90, 30, 4, 0)
-    assert (job.fill_layer, job.confidence_layer) == (True, True)
+    assert job.elements == str(run_folder(tmp_path) / "elements")
     assert job.output == str(run_folder(tmp_path) / "result/result.####.exr")
     wait(node, "Done")
 

@@ -108,19 +108,15 @@ def test_a_damaged_frame_is_no_crash(tmp_path):
     assert node.process(1002, plate()) is not None
 
 
-def test_the_matte_and_what_the_files_do_not_hold(tmp_path):
+def test_every_element_is_shown_from_its_own_files_or_it_says_how_to_get_them(tmp_path):
     _, node = node_of(tmp_path, [1001])
     run = tmp_path / "InternalInpaint/InternalInpaint1/v001"
-    write(run / "matte/frames/matte.1001.exr", chart(7))
-    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": "/m", "matte_frame": "1001"}))
-    node.set(Show=2)
-    assert np.array_equal(node.process(1001), chart(7)), "one-frame roto: the matte that was found"
-    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": str(tmp_path / "m.####.exr")}))
-    write(tmp_path / "m.1001.exr", chart(8))
-    assert np.array_equal(node.process(1001), chart(8)), "else the artist's"
-    node.set(Show=1)
-    assert not np.array_equal(node.process(1001, plate()), chart(1001)), "the result is not passed off as the fill"
-    assert "Fill only lies in a layer of the result files" in node.status
+    for show, name in enumerate(("fill", "matte", "confidence"), 1):
+        node.set(Show=show)
+        assert not np.array_equal(node.process(1001, plate()), chart(1001)), "the result is not passed off as another"
+        assert f"without files of the {name}: Resume writes them" in node.status
+        write(run / f"elements/{name}.1001.exr", chart(7 + show))
+        assert np.array_equal(node.process(1001), chart(7 + show))
 
 
 def test_the_chart_that_the_checklist_names(tmp_path):

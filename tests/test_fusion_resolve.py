@@ -67,15 +67,15 @@ def test_the_macro_hangs_together():
     assert {tool["kind"] for tool in tools.values()} == {"Loader", "Dissolve"}
     for link in [*group["Inputs"].values(), *group["Outputs"].values()]:
         assert link["SourceOp"] in tools
-    for name in ("Result", "Fill", "Confidence"):
+    for name, file in fusion_node.LOADERS.items():
         loader = tools[name]
         clip = loader["Clips"][1]
         assert clip["Filename"].startswith("Comp:/"), "no absolute path"
+        assert clip["Filename"].endswith("/v001/" + file.replace("####", "1001"))
         assert (clip["StartFrame"], clip["GlobalStart"], clip["TrimIn"]) == (1001, 1001, 0)
         assert clip["Length"] == clip["TrimOut"] + 1 == clip["GlobalEnd"] - clip["GlobalStart"] + 1
         assert loader["Inputs"]["MissingFrames"]["Value"] == 1, "a missing frame holds the one before"
         assert f"{name}Clip" in group["Inputs"], "the artist can choose other frames"
-    assert tools["Fill"]["Inputs"]["Clip1.OpenEXRFormat.AlphaName"]["Value"] == {1: "inpaint.A", "kind": "FuID"}
     assert tools["Shown"]["Inputs"]["Foreground"]["SourceOp"] == "Result"
 
 

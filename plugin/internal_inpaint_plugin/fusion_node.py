@@ -25,11 +25,13 @@ BIN = "Internal Inpaint"
 # Where the node's runs go in Resolve, whose comps are no files: from the plate's folder.
 WORK_FOLDER = "../InternalInpaint"
 HOLD = 1  # the Loader's Missing Frames: fail, hold, black, wait
-# The layers of the result files, as a Loader's channel names: red, green, blue, alpha.
-LAYERS = {
-    "Result": None,
-    "Fill": ("inpaint.R", "inpaint.G", "inpaint.B", "inpaint.A"),
-    "Confidence": ("confidence.Y", "confidence.Y", "confidence.Y", "confidence.Y"),
+# What the macro loads, by its files in a run; each has its own: some versions of the hosts read the first layer of a
+# file whatever a Loader says.
+LOADERS = {
+    "Result": RESULT,
+    "Fill": "elements/fill.####.exr",
+    "Matte": "elements/matte.####.exr",
+    "Confidence": "elements/confidence.####.exr",
 }
 
 
@@ -77,7 +79,7 @@ def _place(x: int, y: int, kind: str = "OperatorInfo") -> Tuple[str, Dict[str, A
     return kind, {"Pos": [x, y]}
 
 
-def _loader(layer: str, frames: str, first: int, last: int, comp_first: int, y: int) -> Tuple[str, Dict[str, Any]]:
+def _loader(frames: str, first: int, last: int, comp_first: int, y: int) -> Tuple[str, Dict[str, Any]]:
     clip = {
         "ID": "Clip1",
         "Filename": frames,
@@ -96,33 +98,28 @@ def _loader(layer: str, frames: str, first: int, last: int, comp_first: int, y: 
         "GlobalStart": comp_first,
         "GlobalEnd": comp_first + last - first,
     }
-    inputs: Dict[str, Any] = {"MissingFrames": _input(HOLD)}
-    names = LAYERS[layer]
-    if names:
-        inputs["Clip1.OpenEXRFormat.Channels"] = _input(1)
-        for channel, name in zip(("Red", "Green", "Blue", "Alpha"), names):
-            inputs[f"Clip1.OpenEXRFormat.{channel}Name"] = _input(Lua(f'FuID {{ "{name}" }}'))
+    inputs = {"MissingFrames": _input(HOLD)}
     return "Loader", {"Clips": [("Clip", clip)], "CtrlWZoom": False, "Inputs": inputs, "ViewInfo": _place(0, y)}
 
 
-def macro(frames: str, first: int, last: int, comp_first: Optional[int] = None) -> str:
-    """The macro: a Loader for each layer of the finished frames, and the plate beside the result.
+def macro(run: str, first: int, last: int, comp_first: Optional[int] = None) -> str:
+    """The macro: a Loader for the finished frames and for each element, and the plate beside the result.
 
     Args:
-        frames: of the first finished file; a path map such as ``Comp:`` is allowed.
+        run: the run's folder; a path map such as ``Comp:`` is allowed.
         first, last: the files' own numbers.
         comp_first: the comp's frame that shows the first; the file's own number where ``None``.
     """
     comp_first = first if comp_first is None else comp_first
     inputs: Dict[str, Any] = {"MainInput1": _exposed("Shown", "Background", "Plate")}
     tools: Dict[str, Any] = {}
-    for i, layer in enumerate(LAYERS):
-        tools[layer] = _loader(layer, frames, first, last, comp_first, 33 * i)
-        label = "Finished Frames" if layer == "Result" else f"Finished Frames ({layer})"
-        inputs[f"{layer}Clip"] = _exposed(layer, "Clip", label)
-        inputs[f"{layer}GlobalIn"] = _exposed(layer, "GlobalIn", ControlGroup=i + 1)
-        inputs[f"{layer}GlobalOut"] = _exposed(layer, "GlobalOut", ControlGroup=i + 1)
-        inputs[f"{layer}MissingFrames"] = _exposed(layer, "MissingFrames", "Missing Frames")
+    for i, (name, files) in enumerate(LOADERS.items()):
+        tools[name] = _loader(_numbered(f"{run}/{files}", first), first, last, comp_first, 33 * i)
+        label = "Finished Frames" if name == "Result" else f"Finished Frames ({name})"
+        inputs[f"{name}Clip"] = _exposed(name, "Clip", label)
+        inputs[f"{name}GlobalIn"] = _exposed(name, "GlobalIn", ControlGroup=i + 1)
+        inputs[f"{name}GlobalOut"] = _exposed(name, "GlobalOut", ControlGroup=i + 1)
+        inputs[f"{name}MissingFrames"] = _exposed(name, "MissingFrames", "Missing Frames")
     inputs["Mix"] = _exposed("Shown", "Mix", "Plate (0) to Result (1)", Default=1)
     tools["Shown"] = (
         "Dissolve",
@@ -133,11 +130,9 @@ def macro(frames: str, first: int, last: int, comp_first: Optional[int] = None) 
             "ViewInfo": _place(110, 0),
         },
     )
-    outputs = {
-        "MainOutput1": ("InstanceOutput", {"SourceOp": "Shown", "Source": "Output", "Name": "Result"}),
-        "Output2": ("InstanceOutput", {"SourceOp": "Fill", "Source": "Output", "Name": "Fill"}),
-        "Output3": ("InstanceOutput", {"SourceOp": "Confidence", "Source": "Output", "Name": "Confidence"}),
-    }
+    outputs = {"MainOutput1": ("InstanceOutput", {"SourceOp": "Shown", "Source": "Output", "Name": "Result"})}
+    for i, name in enumerate(list(LOADERS)[1:]):
+        outputs[f"Output{i + 2}"] = ("InstanceOutput", {"SourceOp": name, "Source": "Output", "Name": name})
     group = {
         "CtrlWZoom": False,
         "NameSet": True,
@@ -154,13 +149,13 @@ def macro(frames: str, first: int, last: int, comp_first: Optional[int] = None) 
 
 def shipped_macro() -> str:
     """resolve_fuse/InternalInpaint.setting: the first version of the first node of a saved comp, from frame 1001."""
-    return macro("Comp:/InternalInpaint/InternalInpaint1/v001/result/result.1001.exr", 1001, 1100)
+    return macro("Comp:/InternalInpaint/InternalInpaint1/v001", 1001, 1100)
 
 
 def macro_of(run: Run, comp_first: Optional[int] = None) -> str:
     """The macro for the finished frames of a run. Raises ``PluginError`` if it has none."""
-    pattern, frames = finished_frames(run)
-    return macro(_numbered(pattern, frames[0]), frames[0], frames[-1], comp_first)
+    _, frames = finished_frames(run)
+    return macro(run.folder.as_posix(), frames[0], frames[-1], comp_first)
 
 
 def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
