@@ -19,23 +19,23 @@ from importlib.resources import files
 import torch
 from torch import nn
 
+from internal_inpaint.errors import BadInput
+
 ARCHIVE_FORMAT = 3  # what PyTorch 1.5 and later read
-OLDEST = "1.6"
+# What the language itself is made of: no operators, and as old as TorchScript.
 _LANGUAGE = ("prim::Constant", "prim::If", "prim::Loop", "prim::GetAttr", "prim::ListConstruct")
-_LANGUAGE += ("prim::TupleConstruct", "prim::TupleUnpack", "prim::ListUnpack", "prim::CallMethod")
-_LANGUAGE += ("prim::CallFunction",)
+_LANGUAGE += ("prim::TupleConstruct", "prim::TupleUnpack", "prim::ListUnpack")
 _SAME_TYPE = dict.fromkeys(("SymInt", "ScalarType", "Layout", "MemoryFormat"), "int")
 
 
-class TooNew(Exception):
-    """The model uses something that the oldest reader does not know; ``str`` says what."""
-
-
-def as_torchscript(model: nn.Module) -> bytes:
+def as_torchscript(model: nn.Module, about: dict[str, str]) -> bytes:
     """A model as the content of a TorchScript file.
 
+    Args:
+        about: what the file says of itself: text files, by name, in its folder ``extra``.
+
     Raises:
-        TooNew: it holds an operator, or an operator's argument, that PyTorch 1.6 does not know.
+        BadInput: it holds an operator, or an operator's argument, that PyTorch 1.6 does not know.
     """
     for module in model.modules():
         # An attribute that newer versions give every module, `None`: older readers do not know such a type.
@@ -46,10 +46,17 @@ def as_torchscript(model: nn.Module) -> bytes:
         warnings.simplefilter("ignore", FutureWarning)
         scripted = torch.jit.script(model.eval())
         if found := too_new(scripted.inlined_graph):
-            raise TooNew(", ".join(found))
+            raise _too_new(", ".join(found))
         content = io.BytesIO()
-        torch.jit.save(scripted, content)
+        torch.jit.save(scripted, content, _extra_files=about)
     return _without_source_locations(content.getvalue())
+
+
+def _too_new(what: str) -> BadInput:
+    return BadInput(
+        f"PyTorch {torch.__version__} writes what Nuke's PyTorch does not read ({what}): "
+        "install the version that constraints.txt names"
+    )
 
 
 def too_new(graph: torch.Graph) -> list[str]:
@@ -57,13 +64,9 @@ def too_new(graph: torch.Graph) -> list[str]:
     return sorted({operator for node in _nodes(graph) if (operator := _unknown(node)) is not None})
 
 
+@cache
 def operators() -> dict[str, list[str]]:
     """The table: operator with overload, for example ``aten::add.Tensor``, to the types of its arguments."""
-    return _table()
-
-
-@cache
-def _table() -> dict[str, list[str]]:
     lines = (files("internal_inpaint.export") / "operators.txt").read_text().splitlines()
     return dict(_parsed(line) for line in lines if line and not line.startswith("#"))
 
@@ -91,7 +94,7 @@ def _unknown(node: torch.Node) -> str | None:
     if node.schema() == "(no schema)":
         return node.kind()
     name, kinds = _parsed(node.schema())
-    known = _table().get(name)
+    known = operators().get(name)
     if known is None:
         return name
     given = list(node.inputs())
@@ -111,7 +114,7 @@ def _without_source_locations(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as read, zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as kept:
         for name in read.namelist():
             if name.endswith("/version") and read.read(name).strip() != str(ARCHIVE_FORMAT).encode():
-                raise TooNew(f"archive format {read.read(name).decode().strip()}")
+                raise _too_new(f"archive format {read.read(name).decode().strip()}")
             if not name.endswith(".debug_pkl"):
                 # A fixed date: the same weights give the same file.
                 kept.writestr(zipfile.ZipInfo(name), read.read(name))
