@@ -1,8 +1,8 @@
 """The fill from a propagated matte against the fill from the full roto, on the sample shot, whose truth is known.
 
-    python benchmarks/roto_fill.py --time 120s --matte-time 120s
+    python benchmarks/roto_fill.py --steps 150 --matte-steps 250
 
-Both through the command line, with the same training time for the fill. The score counts every pixel of the true
+Both through the command line, with the same training steps for the fill. The score counts every pixel of the true
 matte, so a piece of the object that the propagated matte missed, and that therefore still stands there, counts.
 """
 
@@ -34,8 +34,8 @@ def overlap(mattes: str, shot: SampleShot) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare fills from one drawn matte and from all.")
-    parser.add_argument("--time", default="120s", help="training time of each fill")
-    parser.add_argument("--matte-time", default="120s", help="training time of the matte")
+    parser.add_argument("--steps", default="150", help="of training, for each fill")
+    parser.add_argument("--matte-steps", default="250", help="of training, for the matte")
     parser.add_argument("--quality", default="draft")
     options = parser.parse_args()
     print("| mattes drawn | IoU | recall | PSNR in the hole (dB) |\n|---|---|---|---|")
@@ -45,9 +45,18 @@ def main() -> int:
         for drawn in ("", f"{first}", f"{middle}"):
             work, output = Path(folder) / f"job{drawn}", str(Path(folder) / f"out{drawn}" / "clean.####.exr")
             command = [sys.executable, "-m", "internal_inpaint", "run", "--plate", shot.plate, "--matte", shot.matte]
-            command += ["--output", output, "--work", str(work), "--time", options.time, "--quality", options.quality]
+            command += [
+                "--output",
+                output,
+                "--work",
+                str(work),
+                "--steps",
+                options.steps,
+                "--quality",
+                options.quality,
+            ]
             if drawn:
-                command += ["--matte-frame", drawn, "--matte-time", options.matte_time]
+                command += ["--matte-frame", drawn, "--matte-steps", options.matte_steps]
             done = subprocess.run([*command, "--progress", "plain"], capture_output=True, text=True)
             if done.returncode:
                 print(done.stderr, file=sys.stderr)

@@ -30,6 +30,40 @@ def sample(tmp_path_factory):
     return make_sample_shot(tmp_path_factory.mktemp("sample"), frames=6, width=160, height=96)
 
 
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory):
+    """The real engine as one executable file, as hosts start it: without this process's environment."""
+    path = tmp_path_factory.mktemp("worker") / "internal-inpaint"
+    core = str(ROOT / "core")
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {core!r})\n"
+        "from internal_inpaint.cli import main\nsys.exit(main())\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount file systems of a few megabytes, on which a disk really is full; skips where that is not allowed."""
+    mounted = []
+
+    def mount(megabytes):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a small disk cannot be mounted here (only root on Linux can)")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
 @pytest.fixture
 def refused():
     """Run the command line and check that it refuses with one sentence; returns the sentence."""

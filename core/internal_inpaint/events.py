@@ -6,18 +6,24 @@ atomically; events.jsonl has every state, one JSON object a line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from internal_inpaint.files import write_atomically
 
+FORMAT = 1  # of status.json and events.jsonl
+# The status is renewed at least this often, in seconds, so that whoever watches from another machine
+# can tell a slow run from a dead one.
+HEARTBEAT = 10.0
 FIELDS = (
     "state",
     "stage",
@@ -59,7 +65,8 @@ class Events:
         self.warnings: list[str] = []
         self.plan(*STAGES_OF_A_RUN)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS)
-        self._state.update(state="running", pid=os.getpid(), host=socket.gethostname())
+        self._state.update(version=FORMAT, state="running", pid=os.getpid(), host=socket.gethostname())
+        self._lock, self._told = threading.Lock(), time.monotonic()
 
     def plan(self, *stages: str) -> None:
         """Which of ``STAGES`` this run will go through: what ``percent`` is reckoned by."""
@@ -69,31 +76,58 @@ class Events:
             self._shares[stage] = done / whole, STAGES[stage][1] / whole
             done += STAGES[stage][1]
 
+    @contextlib.contextmanager
+    def heartbeat(self, seconds: float = HEARTBEAT) -> Iterator[None]:
+        """While this lasts, status.json gets a fresh ``updated`` even when nothing is told for long."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(seconds / 2):
+                with self._lock, contextlib.suppress(OSError):  # the disk may be full: the run itself will say so
+                    if time.monotonic() - self._told >= seconds / 2:
+                        self._write_status()
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def tell(self, **changes: Any) -> None:
         """Change some of ``FIELDS``. ``progress`` (0 to 1 within the stage) becomes ``percent`` of the run.
 
         A ``message`` belongs to its event alone; ``warning`` goes into the log and to the display only.
         """
         progress, warning = changes.pop("progress", None), changes.pop("warning", None)
-        self._state.update(message=None, **{k: v for k, v in changes.items() if k != "message"})
-        self._state["message"] = changes.get("message", warning)
-        if warning:
-            self.warnings.append(warning)
-        if self._state["state"] == "done":
-            self._state["percent"] = 100.0
-        elif progress is not None and self._state["stage"] in self._shares:
-            start, share = self._shares[self._state["stage"]]
-            self._state["percent"] = round(100 * (start + share * progress), 1)
-        self._state["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = dict(self._state, **({"warning": warning} if warning else {}))
-        event = {key: _plain(value) for key, value in event.items()}
-        self._append(event)
-        write_atomically(self._status, json.dumps({k: v for k, v in event.items() if k != "warning"}, indent=1))
+        with self._lock:
+            self._state.update(message=None, **{k: v for k, v in changes.items() if k != "message"})
+            self._state["message"] = changes.get("message", warning)
+            if warning:
+                self.warnings.append(warning)
+            if self._state["state"] == "done":
+                self._state["percent"] = 100.0
+            elif progress is not None and self._state["stage"] in self._shares:
+                start, share = self._shares[self._state["stage"]]
+                self._state["percent"] = round(100 * (start + share * progress), 1)
+            event = self._write_status({"warning": warning} if warning else {})
         try:
             self._display(event)
         except OSError:
             # Whoever watched has gone; the run goes on, and its files say how.
             self._display = lambda event: None
+
+    def _write_status(self, extra: dict[str, Any] | None = None) -> dict:
+        """Renew the status; with ``extra``, what happened is an event too. Returns the event."""
+        self._state["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        status = {key: _plain(value) for key, value in self._state.items()}
+        event = {**status, **(extra or {})}
+        if extra is not None:
+            self._append(event)
+        write_atomically(self._status, json.dumps(status, indent=1))
+        self._told = time.monotonic()
+        return event
 
     def _append(self, event: dict) -> None:
         line = json.dumps({k: v for k, v in event.items() if v is not None}) + "\n"

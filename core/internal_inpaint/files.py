@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from internal_inpaint.errors import BadInput, InpaintError, OutOfResources
 
 TRIES, PAUSE = 10, 0.02
@@ -42,6 +44,34 @@ def appearing(target: Path, what: str) -> Iterator[Path]:
         raise as_user_error(error, what) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_memory_map(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file of zeros, mapped for writing, its place on the disk taken at once.
+
+    A mapped file without its place would end the process, without a word, at the first write for which
+    the disk has no room.
+
+    Raises:
+        OSError: no room; nothing is left then.
+    """
+    try:
+        mapped = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            elif os.name != "nt":  # Windows takes the place when it makes the file
+                _fill(file, mapped.offset, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return mapped
+
+
+def _fill(file, start: int, end: int) -> None:
+    file.seek(start)
+    for position in range(start, end, 2**20):
+        file.write(bytes(min(2**20, end - position)))
 
 
 def replace(source: Path, target: Path) -> None:

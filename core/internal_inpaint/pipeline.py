@@ -95,7 +95,8 @@ def _told(
 ) -> Result:
     """Run, and see to it that the last state in the job folder is how it ended."""
     try:
-        return _run(job, folder, events, stop, train, render, restart, runtime)
+        with events.heartbeat():
+            return _run(job, folder, events, stop, train, render, restart, runtime)
     except (Stopped, KeyboardInterrupt) as stopped:
         with contextlib.suppress(OSError):
             events.tell(state="stopped", message=str(stopped) or BROKEN_OFF, eta_s=None)

@@ -143,7 +143,7 @@ class _Level(nn.Module):
         return values, unknown
 
     def share(self, length: int, stage: int, plate: int, like: Tensor) -> Tensor:
-        """``[new, length]``: the share of each new pixel that every old one covers; in whole numbers until the end."""
+        """``[new, length]``: the share of each new pixel that every old one covers (counted exactly)."""
         new = max(1, (2 * length * stage + plate) // (2 * plate))
         old = torch.arange(length, device=like.device)
         at = torch.arange(new, device=like.device).unsqueeze(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from internal_inpaint.files import new_memory_map
 from internal_inpaint.methods.motion import flow, own_motion
 from internal_inpaint.propagation.sampling import Labelled
 
@@ -37,7 +38,7 @@ class Frames:
         self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
 
         # Kept as long as this object lives, and made again after a kill: it costs two flows a frame.
-        self._motion = np.lib.format.open_memmap(folder / MOTION, "w+", np.uint8, (len(frames), *self.size))
+        self._motion = new_memory_map(folder / MOTION, np.uint8, (len(frames), *self.size))
         self._known_motion = np.zeros(len(frames), bool)
         self._flows: dict[tuple[int, int], np.ndarray] = {}
 
@@ -102,8 +103,10 @@ class Labels:
         shape = (len(frames), *frames.size)
         self._files = []
         for name in FILES:
-            mode = "w+" if fresh else "r+"
-            self._files.append(np.lib.format.open_memmap(folder / name, mode, np.uint8, shape))
+            if fresh:
+                self._files.append(new_memory_map(folder / name, np.uint8, shape))
+            else:
+                self._files.append(np.lib.format.open_memmap(folder / name, "r+", np.uint8, shape))
 
     @staticmethod
     def there(folder: Path, frames: Frames) -> bool:

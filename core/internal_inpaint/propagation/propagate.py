@@ -16,6 +16,7 @@ import torch
 
 from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
+from internal_inpaint.files import new_memory_map
 from internal_inpaint.methods.motion import carried
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
@@ -218,12 +219,12 @@ class _Propagation:
         """The last round: every frame once more, with the trained network, into the result."""
         state, count = self.state, len(self.frames)
         unfinished = self.folder / f".{MATTES}.part"
-        mode = "r+" if state.final and unfinished.is_file() else "w+"
-        if mode == "w+":
-            state.final = 0
-        mattes = np.lib.format.open_memmap(unfinished, mode, np.float16, (count, *self.frames.full))
-        if mode == "w+":
-            state.confidence[2:] = [[0.0] * count]
+        shape = (count, *self.frames.full)
+        if state.final and unfinished.is_file():
+            mattes = np.lib.format.open_memmap(unfinished, "r+", np.float16, shape)
+        else:
+            mattes = new_memory_map(unfinished, np.float16, shape)
+            state.final, state.confidence[2:] = 0, [[0.0] * count]
         sure = state.confidence[2]
         while state.final < count:
             index = state.final

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from internal_inpaint.errors import Stopped
-from internal_inpaint.files import as_user_error, replace
+from internal_inpaint.files import as_user_error, new_memory_map, replace
 from internal_inpaint.rendering.inference import fill_frame
 
 
@@ -54,7 +54,7 @@ def write_planes(path: Path, shape: tuple[int, ...], planes: Iterable[tuple[int,
     """
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        result = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
+        result = new_memory_map(unfinished, np.float16, shape)
         for index, plane in planes:
             result[index] = plane
         result.flush()

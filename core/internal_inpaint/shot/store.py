@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
-from internal_inpaint.files import as_user_error
+from internal_inpaint.files import as_user_error, new_memory_map
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
@@ -149,8 +149,8 @@ class _Writing:
     def __init__(self, folder: Path, count: int, canvas: tuple[int, int], size: tuple[int, int]):
         folder.mkdir(parents=True)
         self._folder, self._shrink = folder, _Shrink(canvas, size)
-        self._frames = np.lib.format.open_memmap(folder / _FRAMES, "w+", np.float16, (count, *size, 3))
-        self._state = np.lib.format.open_memmap(folder / _STATE, "w+", np.uint8, (count, *size))
+        self._frames = new_memory_map(folder / _FRAMES, np.float16, (count, *size, 3))
+        self._state = new_memory_map(folder / _STATE, np.uint8, (count, *size))
 
     def put(self, index: int, data: PictureData, space: WorkingSpace) -> bool:
         """Takes one picture; whether it has a hole at this size."""

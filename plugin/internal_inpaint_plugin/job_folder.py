@@ -1,0 +1,161 @@
+"""The files that host and engine share: job.json, status.json, stop (docs/job-folder.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+from internal_inpaint_plugin.errors import PluginError
+
+FORMAT = 1
+# Every key of a job that this version writes, and those that may change without a new training.
+_PICTURES = ("plate", "matte", "output", "frames", "matte_frame", "matte_channel", "layer", "view", "colorspace")
+_LEARNING = ("quality", "network", "vgg19", "steps", "time", "matte_steps", "matte_time", "seed", "device", "task")
+_FINISHING = ("grow", "feather", "fill_layer", "confidence_layer")
+KEYS = frozenset((*_PICTURES, *_LEARNING, *_FINISHING))
+MAY_CHANGE = frozenset(("output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer"))
+STATES = ("running", "done", "stopped", "failed")
+TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file at the moment another process does so
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What status.json says; ``None`` where it says nothing. Seconds, percent, dB, UTC."""
+
+    state: str
+    stage: Optional[str] = None
+    resolution: Optional[str] = None
+    percent: Optional[float] = None
+    step: Optional[int] = None
+    steps: Optional[int] = None
+    loss: Optional[float] = None
+    psnr: Optional[float] = None
+    eta_s: Optional[float] = None
+    frames_done: Optional[int] = None
+    frames: Optional[int] = None
+    message: Optional[str] = None
+    error: Optional[str] = None
+    updated: str = ""
+    pid: Optional[int] = None
+    host: str = ""
+
+
+def write_job(folder: PathLike, job: Dict[str, Any]) -> Path:
+    """Put a job into its folder, which is made if it is not there.
+
+    Args:
+        folder: the job folder.
+        job: keys of ``KEYS``; those that are ``None`` are left out.
+
+    Raises:
+        PluginError: an unknown key, or the folder cannot be written.
+    """
+    unknown = sorted(set(job) - KEYS)
+    if unknown:
+        raise PluginError(f"the job has unknown key(s) {', '.join(unknown)}: update the plugin")
+    content = {"version": FORMAT, **{key: value for key, value in job.items() if value is not None}}
+    path = Path(folder) / "job.json"
+    write_json(path, content)
+    return path
+
+
+def read_job(folder: PathLike) -> Optional[Dict[str, Any]]:
+    """The job of a folder without its version; ``None`` if there is none.
+
+    Raises:
+        PluginError: damaged, or of a newer plugin.
+    """
+    job = read_json(Path(folder) / "job.json")
+    if job is None:
+        return None
+    version = job.pop("version", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise PluginError(f"{Path(folder) / 'job.json'} is of a newer Internal Inpaint: update the plugin")
+    return job
+
+
+def read_status(folder: PathLike) -> Optional[Status]:
+    """The worker's latest word; ``None`` if it has not spoken yet.
+
+    Raises:
+        PluginError: damaged, or of a newer engine.
+    """
+    path = Path(folder) / "status.json"
+    data = read_json(path)
+    if data is None:
+        return None
+    version = data.get("version", FORMAT)
+    if not isinstance(version, int) or version > FORMAT or data.get("state") not in STATES:
+        raise PluginError(f"{path} is of a newer Internal Inpaint: update the plugin to the worker's version")
+    return Status(**{field.name: data[field.name] for field in fields(Status) if data.get(field.name) is not None})
+
+
+def ask_to_stop(folder: PathLike) -> None:
+    """Ask the run in this folder to save its state and stop.
+
+    Raises:
+        PluginError: the folder cannot be written.
+    """
+    try:
+        (Path(folder) / "stop").touch()
+    except OSError as error:
+        raise PluginError(
+            f"{folder} cannot be written ({error.strerror}): the worker cannot be asked to stop"
+        ) from None
+
+
+def read_json(path: Path) -> Optional[Dict[str, Any]]:
+    """One JSON object; ``None`` if there is no such file.
+
+    Raises:
+        PluginError: the file cannot be read, or holds something else.
+    """
+    for attempt in range(TRIES):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8-sig"))
+            if isinstance(data, dict):
+                return data
+            raise ValueError("no JSON object")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            if os.name == "nt" and attempt < TRIES - 1:
+                time.sleep(PAUSE)
+                continue
+            raise PluginError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise PluginError(f"{path} is damaged ({error}): delete it, or use another work folder") from None
+    return None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file so that a reader sees the old or the new one, whole; its folder is made.
+
+    Raises:
+        PluginError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Paths that are no valid Unicode become escapes here, and the engine refuses them by name.
+        temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        for attempt in range(TRIES):
+            try:
+                os.replace(str(temporary), str(path))
+                return
+            except PermissionError:
+                if os.name != "nt" or attempt == TRIES - 1:
+                    raise
+                time.sleep(PAUSE)
+    except OSError as error:
+        raise PluginError(f"{path} cannot be written ({error.strerror}): choose another work folder") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

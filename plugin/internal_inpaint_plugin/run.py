@@ -1,0 +1,320 @@
+"""A run as a host sees it: begin, look, stop, go on; found again when the host comes back.
+
+Nothing here waits for the worker. ``Run.look`` reads three small files and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from internal_inpaint_plugin import worker as workers
+from internal_inpaint_plugin.errors import PluginError
+from internal_inpaint_plugin.job_folder import (
+    MAY_CHANGE,
+    PathLike,
+    Status,
+    ask_to_stop,
+    read_job,
+    read_json,
+    read_status,
+    write_job,
+    write_json,
+)
+
+INPUTS = "inputs.json"
+# The engine renews its status at least every 15 s; a loaded machine or a network drive may be late.
+SILENT_S = 90.0
+STARTING_S = 180.0  # the longest that loading PyTorch from a slow drive may take before it looks stuck
+STAGES = {
+    "open": "Opening the shot",
+    "matte": "Finding the matte",
+    "read": "Reading the shot",
+    "train": "Training",
+    "judge": "Judging the fill",
+    "render": "Rendering",
+    "report": "Writing the report",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a run is doing, for a node to show.
+
+    Attributes:
+        state: ``empty`` (nothing was started), ``starting``, ``running``, ``silent`` (no sign of life for a
+            while), ``lost`` (the worker has gone without a word), ``stopped``, ``failed`` or ``done``.
+        message: one line for the artist.
+        status: all that the engine says; ``None`` where it has said nothing.
+    """
+
+    state: str
+    message: str
+    status: Optional[Status] = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker is on it, as far as can be told."""
+        return self.state in ("starting", "running", "silent")
+
+    @property
+    def percent(self) -> Optional[float]:
+        return self.status.percent if self.status else None
+
+    @property
+    def psnr(self) -> Optional[float]:
+        return self.status.psnr if self.status else None
+
+    @property
+    def eta_s(self) -> Optional[float]:
+        return self.status.eta_s if self.status and self.state == "running" else None
+
+    @property
+    def frames_done(self) -> Optional[int]:
+        return self.status.frames_done if self.status else None
+
+    @property
+    def frames(self) -> Optional[int]:
+        return self.status.frames if self.status else None
+
+    @property
+    def resolution(self) -> Optional[str]:
+        return self.status.resolution if self.status else None
+
+
+class Run:
+    """One job folder.
+
+    Args:
+        folder: of the job; need not be there yet.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        self.folder = Path(folder).absolute()
+        self._heard, self._heard_at = "", time.monotonic()
+
+    def look(self) -> View:
+        """How the run is doing now. Never raises and never waits."""
+        try:
+            return self._look()
+        except PluginError as error:
+            return View("failed", str(error))
+
+    def _look(self) -> View:
+        record, status = workers.started(self.folder), read_status(self.folder)
+        if record is not None and not _spoken_by(status, record):
+            return self._before_the_first_word(record)
+        if status is None:
+            return View("empty", "")
+        if status.state == "running":
+            return self._running(status, record)
+        if status.state == "failed":
+            return View("failed", status.error or "The worker failed: see worker.log", status)
+        if status.state == "stopped":
+            return View("stopped", "Stopped: Resume goes on from here", status)
+        return View("done", f"Done{_quality(status)}", status)
+
+    def _before_the_first_word(self, record: Dict[str, Any]) -> View:
+        seconds = time.time() - record["started"]
+        if record.get("host") not in (socket.gethostname(), None):
+            return View("starting" if seconds < STARTING_S else "lost", f"Started on {record['host']}")
+        if workers.alive(record["pid"]):
+            if seconds < STARTING_S:
+                return View("starting", "Starting the worker")
+            return View("silent", f"The worker was started {_duration(seconds)} ago and has said nothing yet")
+        told = workers.log_tail(self.folder).replace(f"{workers.NAME}: ", "", 1)
+        if told:
+            return View("failed", told)
+        return View("lost", f"The worker ended without a word: is {_command(record)} a working {workers.NAME}?")
+
+    def _running(self, status: Status, record: Optional[Dict[str, Any]]) -> View:
+        if status.updated != self._heard:
+            self._heard, self._heard_at = status.updated, time.monotonic()
+        quiet = max(time.monotonic() - self._heard_at, _age(status.updated) - SILENT_S)
+        if status.host == socket.gethostname():
+            quiet = max(quiet, _age(status.updated))  # the same clock
+            if status.pid is not None and not workers.alive(status.pid):
+                # It may have said its last word between the two looks.
+                last = read_status(self.folder)
+                if last is not None and last.state != "running":
+                    return self._look()
+                return View("lost", "The worker has gone (killed, or the machine went down): Resume goes on", status)
+        if quiet > SILENT_S:
+            return View("silent", f"Nothing heard from the worker on {status.host} for {_duration(quiet)}", status)
+        return View("running", sentence(status), status)
+
+    def begin(self, job: Dict[str, Any], worker: str = "", inputs: Any = None) -> str:
+        """Start the job, or find that it is under way or done already.
+
+        Args:
+            job: see ``job_folder.KEYS``; relative paths start at the folder.
+            worker: see ``worker.find_worker``.
+            inputs: what identifies the input pictures, any JSON value.
+
+        Returns:
+            ``started``, ``running`` or ``done``.
+
+        Raises:
+            PluginError: no worker, the folder cannot be written, or it holds another job.
+        """
+        before = read_job(self.folder)
+        if before is not None and not _same(before, job):
+            raise PluginError(f"{self.folder} holds another job: use another work folder")
+        view = self.look()
+        if view.busy and view.state != "silent":
+            return "running"
+        if view.state == "done" and before == _plain(job) and self._complete():
+            return "done"
+        command = workers.find_worker(worker)
+        write_job(self.folder, job)
+        write_json(self.folder / INPUTS, {"inputs": inputs})
+        workers.start(command, self.folder)
+        return "started"
+
+    def resume(self, worker: str = "", **changes: Any) -> str:
+        """Go on with the job that lies in the folder.
+
+        Args:
+            worker: see ``worker.find_worker``.
+            changes: keys of ``MAY_CHANGE``; ``None`` takes a key out.
+
+        Raises:
+            PluginError: nothing to go on with, no worker, or a worker is on it already.
+        """
+        job = read_job(self.folder)
+        if job is None:
+            raise PluginError("nothing has been trained here yet: press Start Training")
+        if refused := sorted(set(changes) - MAY_CHANGE):
+            raise PluginError(f"{', '.join(refused)} cannot change in a resumed run: press Start Training")
+        view = self.look()
+        if view.busy and view.state != "silent":
+            raise PluginError("this run is under way already: Stop it first to change it")
+        job = _plain({**job, **changes})
+        if view.state == "done" and job == read_job(self.folder) and self._complete():
+            return "done"
+        command = workers.find_worker(worker)
+        write_job(self.folder, job)
+        workers.start(command, self.folder)
+        return "started"
+
+    def stop(self) -> None:
+        """Ask the run to save its state and stop. Raises ``PluginError`` if there is nothing to stop."""
+        if not self.look().busy:
+            raise PluginError("nothing is running")
+        ask_to_stop(self.folder)
+
+    def frames_path(self) -> str:
+        """Absolute pattern of the frames that the job writes; empty where there is no job."""
+        job = read_job(self.folder)
+        return os.path.abspath(str(self.folder / job["output"])) if job and job.get("output") else ""
+
+    def _complete(self) -> bool:
+        """Whether as many finished frames stand at the output as the run says it has made."""
+        summary = read_json(self.folder / "summary.json") or {}
+        pattern = re.sub(r"#+|@+|%0?\d*d", "\0", glob.escape(self.frames_path())).replace("\0", "*")
+        return len(glob.glob(pattern)) >= max(1, int(summary.get("frames") or 1))
+
+
+def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
+    """The run of this job under ``base``: ``v001``, ``v002``, ...
+
+    The newest folder that was begun for the same job (but for ``MAY_CHANGE``) and the same inputs, else the
+    next new one: what was learned from other pictures is never lost or mixed with these.
+    """
+    for run in reversed(_runs(Path(base))):
+        with contextlib.suppress(PluginError):
+            job_before, inputs_before = read_job(run.folder), read_json(run.folder / INPUTS)
+            if job_before is not None and _same(job_before, job) and inputs_before == {"inputs": inputs}:
+                return run
+    return Run(Path(base) / f"v{_highest(Path(base)) + 1:03d}")
+
+
+def last_run(base: PathLike) -> Optional[Run]:
+    """The newest run under ``base``."""
+    runs = _runs(Path(base))
+    return runs[-1] if runs else None
+
+
+def _runs(base: Path) -> List[Run]:
+    return [Run(folder) for _, folder in _versions(base) if (folder / "job.json").is_file()]
+
+
+def _highest(base: Path) -> int:
+    return max((number for number, _ in _versions(base)), default=0)
+
+
+def _versions(base: Path) -> List[tuple[int, Path]]:
+    with contextlib.suppress(OSError):
+        found = [(re.fullmatch(r"v(\d{3,})", path.name), path) for path in base.iterdir()]
+        return sorted((int(match.group(1)), path) for match, path in found if match)
+    return []
+
+
+def _same(before: Dict[str, Any], job: Dict[str, Any]) -> bool:
+    def lasting(content: Dict[str, Any]) -> Dict[str, Any]:
+        return {key: value for key, value in _plain(content).items() if key not in MAY_CHANGE}
+
+    return lasting(before) == lasting(job)
+
+
+def _plain(job: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in job.items() if value is not None}
+
+
+def _spoken_by(status: Optional[Status], record: Dict[str, Any]) -> bool:
+    """Whether the status is of the process started last, or of one that it started in turn, and not older."""
+    if status is None:
+        return False
+    return status.pid == record["pid"] or _seconds(status.updated) >= record["started"]
+
+
+def sentence(status: Status) -> str:
+    """One line for the artist: ``Training at 429x241: step 120 of 400, PSNR 22.1 dB, 3 min left``."""
+    text = STAGES.get(status.stage or "", status.stage or "Working")
+    parts = []
+    if status.stage == "train" and status.resolution:
+        text += f" at {status.resolution}"
+    if status.stage in ("matte", "train") and status.step is not None:
+        parts.append(f"step {status.step}" + (f" of {status.steps}" if status.steps else ""))
+    if status.stage == "train" and status.psnr is not None:
+        parts.append(f"PSNR {status.psnr:.1f} dB")
+    if status.frames_done is not None and status.frames:
+        parts.append(f"{status.frames_done} of {status.frames} frames")
+    if status.eta_s is not None:
+        parts.append(f"{_duration(status.eta_s)} left")
+    return text + (": " + ", ".join(parts) if parts else "")
+
+
+def _quality(status: Status) -> str:
+    return f": PSNR {status.psnr:.1f} dB inside holes kept from training" if status.psnr is not None else ""
+
+
+def _command(record: Dict[str, Any]) -> str:
+    command = record.get("command")
+    return " ".join(map(str, command)) if isinstance(command, list) else "it"
+
+
+def _seconds(updated: str) -> float:
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(updated)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return 0.0
+
+
+def _age(updated: str) -> float:
+    return time.time() - _seconds(updated)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
