@@ -14,7 +14,6 @@ VERSION = next(
 )
 
 
-
 class BuildWithHosts(build_py):
     """Puts the hosts' files into the wheel, where `internal-inpaint install` finds them.
 
