@@ -1,5 +1,6 @@
 """Installing into hosts: what is put where, that it comes out again, and that nothing of the artist's is touched."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -261,9 +262,11 @@ def test_what_cannot_be_done_is_one_sentence(parts, home, told, tmp_path):
     assert "is a link to" in told("install", "nuke")[1][-1]
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"format": 99}', '{"format": 1, "version": "1", "files": {"../x": ""}}']
-)
+# A list that names a file elsewhere, with that file's very digest.
+OUTSIDE = {"format": 1, "version": "1", "folders": [], "files": {"../x": hashlib.sha256(b"").hexdigest()}}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', json.dumps(OUTSIDE)])
 def test_a_damaged_or_foreign_list_of_files_removes_nothing(parts, home, told, content):
     told("install", "nuke")
     (home / ".nuke/InternalInpaint/installed.json").write_text(content)
@@ -317,6 +320,17 @@ def test_fusions_folders_of_each_system(tmp_path, platform, resolve, studio):
     roots = [root.relative_to(tmp_path).as_posix() for _, _, root in found]
     assert roots[0] == resolve
     assert roots[-1] == studio
+
+
+@pytest.mark.parametrize("there", ["Support/Fusion", "Fusion"])
+def test_where_documents_differ_the_folder_that_is_there_is_taken(parts, home, told, monkeypatch, there):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    resolve = home / "Library/Application Support/Blackmagic Design/DaVinci Resolve"
+    (resolve / there).mkdir(parents=True)
+    assert told("install", "resolve")[0] == 0
+    assert [path.relative_to(resolve).as_posix() for path in home.rglob("*.fuse")] == [
+        f"{there}/Fuses/InternalInpaint.fuse"
+    ]
 
 
 def test_a_wheel_brings_the_hosts_files_and_installs_them(tmp_path):

@@ -70,7 +70,7 @@ class ShotModel(nn.Module):
         plate, matte = torch.narrow(pixels, 1, 0, 3), torch.narrow(pixels, 1, 3, 1)
         # A difference with itself is 0 but for NaN and infinity.
         sound = torch.sum(torch.abs(plate - plate), [1], True) == 0
-        hole = (matte > 0) & sound
+        hole = matte > 0
         known = (matte <= 0) & sound
         values = torch.where(known, self.curve(plate), torch.zeros_like(plate))
         planes = torch.cat([values, known.to(torch.float32), hole.to(torch.float32)], 1)

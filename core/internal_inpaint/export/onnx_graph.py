@@ -36,7 +36,7 @@ def shot_graph(shot: ExportedShot) -> bytes:
     covered = g.op("Greater", "matte", g.number(0.0))
     known = g.op("And", g.op("Not", covered), sound)
     values = g.op("Where", known, _curve(g, "plate"), g.number(0.0))
-    known, hole = (g.op("Cast", plane, to=TensorProto.FLOAT) for plane in (known, g.op("And", covered, sound)))
+    known, hole = (g.op("Cast", plane, to=TensorProto.FLOAT) for plane in (known, covered))
     planes = g.op("Concat", values, known, hole, axis=1)
 
     height, width = g.size("plate", 2), g.size("plate", 3)
