@@ -1,0 +1,277 @@
+"""Where plate and matte come from: untouched EXR files as they are, everything else rendered. Main thread only."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+import nuke
+
+from internal_inpaint_plugin.errors import PluginError
+from internal_inpaint_plugin.job_folder import read_json, write_json
+from internal_inpaint_plugin.nuke_settings import CHANNELS, MATTE, PLATE
+
+FRAME_NUMBER = re.compile(r"#+|%0?\d*d")
+COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
+FULL = 1 << 20  # a disk with less than this is full, in bytes
+# Knobs that do not change a picture: moving, naming or colouring a node is no new input.
+COSMETIC = frozenset(
+    (
+        *("name", "label", "help", "icon", "indicators", "xpos", "ypos", "selected", "hide_input", "cached"),
+        *("tile_color", "gl_color", "note_font", "note_font_size", "note_font_color", "postage_stamp"),
+        *("postage_stamp_frame", "dope_sheet", "bookmark", "panel", "mapsize", "window", "onCreate", "onDestroy"),
+        *("knobChanged", "updateUI", "autolabel", "rootNodeUpdated", "version", "reload", "localizationPolicy"),
+        *("cacheLocal", "progress", "psnr", "time_left", "message", "preparing"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input of the job.
+
+    Attributes:
+        word: ``plate`` or ``matte``.
+        pattern: for the job, relative to its folder where the frames are rendered.
+        identity: what tells these pictures from others: of the files, or of the nodes that make them.
+        frames: to be rendered; empty: the files are used as they are.
+        channels: of the Write that renders them.
+    """
+
+    word: str
+    pattern: str
+    identity: str
+    frames: Tuple[int, ...]
+    channels: str
+
+
+def plate_source(node: Any, first: int, last: int) -> Source:
+    """The plate: with its alpha only where no matte is connected."""
+    frames = range(first, last + 1)
+    channels = "rgb" if node.input(MATTE) is not None else "rgba"
+    return _source(node, PLATE, "plate", list(frames), channels)
+
+
+def matte_source(node: Any, frames: List[int]) -> Optional[Source]:
+    """The matte of these frames; ``None`` where none is connected."""
+    if node.input(MATTE) is None:
+        return None
+    channel = node["matte_channel"].value()
+    return _source(node, MATTE, "matte", frames, "alpha" if channel == "alpha" else f"rgba.{channel}")
+
+
+def matte_channel(node: Any) -> str:
+    """The channel's name in the files, for the job; without a matte input it is the plate's alpha."""
+    return CHANNELS[node["matte_channel"].value()] if node.input(MATTE) is not None else ""
+
+
+def _source(node: Any, number: int, word: str, frames: List[int], channels: str) -> Source:
+    top = _through_dots(node.input(number))
+    if (used := untouched(top, frames)) is not None:
+        return Source(word, used[0], used[1], (), channels)
+    whole = f"{upstream(top)} {frames[0]}-{frames[-1]}x{len(frames)} {channels} {' '.join(nuke.views())}"
+    return Source(word, f"inputs/{word}.####.exr", _digest([whole]), tuple(frames), channels)
+
+
+def _through_dots(node: Any) -> Any:
+    while node is not None and node.Class() == "Dot" and node.input(0) is not None:
+        node = node.input(0)
+    return node
+
+
+def untouched(node: Any, frames: List[int]) -> Optional[Tuple[str, str]]:
+    """Pattern and identity of a Read's EXR files if what it shows is what they hold, else ``None``.
+
+    That is: no colour conversion, no retime, no alpha made up, nothing held, every frame there.
+    """
+    if node.Class() != "Read" or _value(node, "disable", False):
+        return None
+    path = _file_pattern(node)
+    if path is None or not path.lower().endswith(".exr"):
+        return None
+    if not (_value(node, "raw", False) or _spaces(_value(node, "colorspace", "")) & _working_spaces()):
+        return None
+    if any(_value(node, name, False) for name in ("premultiplied", "auto_alpha")) or _value(node, "frame", ""):
+        return None
+    if frames[0] < _value(node, "first", frames[0]) or frames[-1] > _value(node, "last", frames[-1]):
+        return None
+    there = _listing(path)
+    if not all(frame in there for frame in frames):
+        return None
+    return path, _digest(repr((frame, there[frame])) for frame in frames)
+
+
+def _value(node: Any, name: str, otherwise: Any) -> Any:
+    knob = node.knob(name)
+    return otherwise if knob is None else knob.value()
+
+
+def _spaces(text: str) -> Set[str]:
+    """``default (linear)`` and ``linear`` name the same colour space."""
+    return {part.strip() for part in re.split(r"[()]", text)} - {"", "default"}
+
+
+def _working_spaces() -> Set[str]:
+    return _spaces(_value(nuke.root(), "workingSpaceLUT", "")) or {"linear"}
+
+
+def _file_pattern(read: Any) -> Optional[str]:
+    """A Read's file name, absolute, if it has one frame number and no view."""
+    name = nuke.filename(read) or ""
+    if not name or re.search(r"%[vV]", name) or len(FRAME_NUMBER.findall(name)) != 1:
+        return None
+    path = os.path.abspath(os.path.join(nuke.root()["project_directory"].evaluate() or "", name))
+    return path if FRAME_NUMBER.search(os.path.basename(path)) else None
+
+
+def _listing(pattern: str) -> Dict[int, Tuple[str, int, int]]:
+    """Name, size and time of every file of a sequence, by frame number: one look into the folder."""
+    folder, name = os.path.split(pattern)
+    match = FRAME_NUMBER.search(name)
+    assert match is not None
+    form = re.compile(re.escape(name[: match.start()]) + r"(-?\d+)" + re.escape(name[match.end() :]))
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if (number := form.fullmatch(entry.name)) and entry.is_file():
+                    stat = entry.stat()
+                    found[int(number.group(1))] = (entry.name, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return {}
+    return found
+
+
+def upstream(top: Any) -> str:
+    """A digest of everything that makes a node's picture: every knob above it, keys on all frames included.
+
+    Nuke's own hash of a node is that of one frame: it misses a roto key elsewhere and changes with the
+    playhead. Files that are read count by name, size and time.
+    """
+    return _digest(line for node in _above(top) for line in _content(node))
+
+
+def _above(top: Any) -> Iterator[Any]:
+    """The node, and all that it depends on: inputs, expressions, what is inside and around its groups."""
+    waiting, seen = [top], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node.fullName() in seen or node.Class() in ("Root", "Viewer"):
+            continue
+        seen.add(node.fullName())
+        yield node
+        waiting += node.dependencies(nuke.INPUTS | nuke.HIDDEN_INPUTS | nuke.EXPRESSIONS)
+        if node.Class() == "Group":
+            waiting += node.nodes()
+        if node.Class() == "Input" and node.parent() is not None and node.parent().Class() != "Root":
+            waiting.append(node.parent().input(int(_value(node, "number", 0))))
+
+
+def _content(node: Any) -> Iterator[str]:
+    yield f"{node.fullName()} {node.Class()}"
+    for index in range(node.inputs()):
+        above = node.input(index)
+        yield f"{index} {above.fullName() if above is not None else ''}"
+    for name, knob in sorted(node.knobs().items()):
+        if name not in COSMETIC:
+            try:
+                yield f"{name} {knob.toScript()}"
+            except (AttributeError, RuntimeError, TypeError, ValueError):
+                continue  # a knob without a value
+    if node.Class() == "Read" and (pattern := _file_pattern(node)) is not None:
+        yield from (repr(file) for file in sorted(_listing(pattern).items()))
+
+
+def _digest(lines: Any) -> str:
+    whole = hashlib.sha256()
+    for line in lines:
+        whole.update(line.encode("utf-8", "surrogatepass") + b"\0")
+    return whole.hexdigest()
+
+
+def render(node: Any, folder: Path, sources: List[Source]) -> None:
+    """Render what has to be rendered into ``folder``/inputs, with Nuke's own progress and cancel.
+
+    What was rendered there before is kept. After a failure nothing is left of it.
+
+    Raises:
+        PluginError: cancelled, or it cannot be rendered or written.
+    """
+    sources = [source for source in sources if source.frames]
+    inputs, identity = folder / "inputs", {source.word: source.identity for source in sources}
+    if not sources or read_json(inputs / COMPLETE) == identity:
+        return
+    proxy, was = nuke.root()["proxy"], nuke.root()["proxy"].value()
+    try:
+        _make(inputs)
+        proxy.setValue(False)
+        node["preparing"].setValue(folder.name)
+        for source in sources:
+            _execute(node, source, inputs)
+        write_json(inputs / COMPLETE, identity)
+    except BaseException:
+        shutil.rmtree(str(inputs), ignore_errors=True)
+        forget_empty(folder)
+        raise
+    finally:
+        node["preparing"].setValue("")
+        proxy.setValue(was)
+
+
+def forget_empty(folder: Path) -> None:
+    """Remove a version's folder, and the node's, where there is nothing in them."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        try:
+            os.rmdir(str(place))
+        except OSError:
+            return
+
+
+def _make(inputs: Path) -> None:
+    try:
+        shutil.rmtree(str(inputs), ignore_errors=True)
+        inputs.mkdir(parents=True)
+    except OSError as error:
+        raise PluginError(f"{inputs} cannot be made ({error.strerror}): choose another work folder") from None
+
+
+def _execute(node: Any, source: Source, inputs: Path) -> None:
+    write = node.node("PlateToFiles" if source.word == "plate" else "MatteToFiles")
+    write["channels"].setValue(source.channels)
+    write["disable"].setValue(False)
+    try:
+        for first, last in _contiguous(source.frames):
+            nuke.execute(write, first, last, 1, list(nuke.views()))
+    except (RuntimeError, OSError) as error:
+        raise PluginError(_sentence(source.word, str(error), inputs)) from None
+    finally:
+        write["disable"].setValue(True)  # `nuke -x` and Render All execute every Write that is not
+    if not all(frame in _listing(str(inputs / f"{source.word}.####.exr")) for frame in source.frames):
+        raise PluginError(_sentence(source.word, "frames are missing", inputs))
+
+
+def _contiguous(frames: Tuple[int, ...]) -> List[Tuple[int, int]]:
+    runs: List[Tuple[int, int]] = []
+    for frame in frames:
+        if runs and runs[-1][1] == frame - 1:
+            runs[-1] = (runs[-1][0], frame)
+        else:
+            runs.append((frame, frame))
+    return runs
+
+
+def _sentence(word: str, error: str, inputs: Path) -> str:
+    if "cancel" in error.lower():
+        return f"Rendering the {word} was cancelled: nothing was started"
+    try:
+        if shutil.disk_usage(str(inputs)).free < FULL:
+            return f"The disk is full, so the {word} could not be rendered to {inputs}: make room, then start again"
+    except OSError:
+        pass
+    reason = error.strip().splitlines()[0] if error.strip() else "no reason given"
+    return f"The {word} could not be rendered ({reason}): nothing was started"

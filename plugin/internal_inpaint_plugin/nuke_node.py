@@ -1,0 +1,176 @@
+"""The Internal Inpaint node's buttons and callbacks in Nuke: what the gizmo calls, and nothing else.
+
+Every function runs on Nuke's main thread, returns at once (rendering the inputs aside, which has Nuke's
+own progress and cancel) and tells whatever is wrong in the node's message line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from typing import Any, Callable, Dict
+
+import nuke
+
+from internal_inpaint_plugin import nuke_inputs, nuke_settings, nuke_watch
+from internal_inpaint_plugin.errors import PluginError
+from internal_inpaint_plugin.job_folder import read_job
+from internal_inpaint_plugin.run import Run, run_for
+from internal_inpaint_plugin.worker import find_worker
+
+_setting = False  # a knob is being set by us: no artist has changed it
+NEVER_IN_A_RENDER = "Internal Inpaint trains only in Nuke's own window: a render reads finished frames"
+
+
+def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Whatever goes wrong in a function of a node ends as one sentence on that node.
+
+    Args:
+        in_a_render: printed instead of doing anything while Nuke renders; a render changes no node.
+    """
+
+    def wrap(call: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(call)
+        def told(node: Any, *more: Any) -> None:
+            if nuke_settings.in_render():
+                if in_a_render:
+                    nuke.tprint(f"Internal Inpaint: {in_a_render}")
+                return
+            try:
+                call(node, *more)
+            except PluginError as error:
+                nuke_watch.say(node, str(error))
+            except Exception as error:  # a bug: no traceback for the artist, but not silence either
+                nuke_watch.say(node, f"Something unexpected happened ({error!r})")
+
+        return told
+
+    return wrap
+
+
+@_told(NEVER_IN_A_RENDER)
+def start(node: Any) -> None:
+    """Start Training: render what must be rendered, then hand over to the worker."""
+    worker = node["worker"].evaluate() or ""
+    find_worker(worker)  # before anything is rendered for it
+    first, last = nuke_settings.frame_range(node)
+    plate = nuke_inputs.plate_source(node, first, last)
+    matte = nuke_inputs.matte_source(node, nuke_settings.matte_frames(node, first, last))
+    if matte is None and node["one_frame"].value():
+        raise PluginError("Matte from one frame needs the matte input: connect the drawn matte to it")
+    channel = nuke_inputs.matte_channel(node)
+    job = nuke_settings.job_for(node, first, last, plate.pattern, matte.pattern if matte else "", channel)
+    inputs = {source.word: source.identity for source in (plate, matte) if source is not None}
+
+    nuke_settings.give_id(node)
+    run = _run_of(node, job, inputs)
+    nuke_inputs.render(node, run.folder, [source for source in (plate, matte) if source is not None])
+    _set_by_us(node["run"], run.folder.name)
+    _show_frames(node, first, last)
+    nuke_watch.say(node, "Starting the worker")
+    nuke_watch.watch(node, run, lambda: run.begin(job, worker, inputs))
+
+
+@_told(NEVER_IN_A_RENDER)
+def stop(node: Any) -> None:
+    """Ask the worker to save its state and stop."""
+    run = Run(nuke_settings.run_folder(node))
+    run.stop()
+    nuke_watch.watch(node, run)
+
+
+@_told(NEVER_IN_A_RENDER)
+def resume(node: Any) -> None:
+    """Go on with the version that is shown, from its own inputs, with the present time limit and device."""
+    run = Run(nuke_settings.run_folder(node))
+    worker, changes = node["worker"].evaluate() or "", nuke_settings.changeable(node)
+    nuke_watch.say(node, "Starting the worker")
+    nuke_watch.watch(node, run, lambda: run.resume(worker, **changes))
+
+
+@_told(NEVER_IN_A_RENDER)
+def this_frame(node: Any) -> None:
+    """Put the frame that is shown into "matte from one frame"."""
+    frame, knob = str(int(nuke.frame())), node["matte_frames"]
+    known = knob.value().replace(",", " ").split()
+    knob.setValue(", ".join([*known, *([] if frame in known else [frame])]))
+    node["one_frame"].setValue(True)
+
+
+@_told("")
+def created(node: Any) -> None:
+    """A node was made, pasted or opened with its script: find its run again, if it has one."""
+    _enable(node)
+    if node["id"].value() and node["run"].value():
+        nuke_watch.watch(node, Run(nuke_settings.run_folder(node)))
+
+
+def destroyed(node: Any) -> None:
+    """A node was deleted or its script closed: the worker goes on, nobody watches."""
+    with contextlib.suppress(Exception):
+        nuke_watch.leave(node)
+
+
+@_told("")
+def changed(node: Any, knob: Any) -> None:
+    """A knob was changed by hand."""
+    if _setting:
+        return
+    name = knob.name()
+    if name in ("one_frame", "range", "auto_edges", "showPanel"):
+        _enable(node)
+    if name in ("run", "work_folder"):
+        _turn_to_version(node)
+
+
+def _enable(node: Any) -> None:
+    for name in ("first", "last"):
+        node[name].setEnabled(node["range"].value() == "custom")
+    node["matte_frames"].setEnabled(bool(node["one_frame"].value()))
+    for name in ("grow", "feather"):
+        node[name].setEnabled(not node["auto_edges"].value())
+
+
+def _turn_to_version(node: Any) -> None:
+    """Show the version that was typed."""
+    nuke_watch.leave(node)
+    nuke_watch.clear(node)
+    if not (node["id"].value() and node["run"].value()):
+        return
+    folder = nuke_settings.run_folder(node)
+    job = read_job(folder)
+    if job is None:
+        raise PluginError(f"There is no version {folder.name} in {folder.parent}: type one that is there")
+    if match := re.fullmatch(r"(-?\d+)-(-?\d+)", str(job.get("frames", ""))):
+        _show_frames(node, int(match.group(1)), int(match.group(2)))
+    nuke_watch.watch(node, Run(folder))
+
+
+def _set_by_us(knob: Any, value: Any) -> None:
+    global _setting
+    _setting = True
+    try:
+        knob.setValue(value)
+    finally:
+        _setting = False
+
+
+def _run_of(node: Any, job: Dict[str, Any], inputs: Dict[str, str]) -> Run:
+    """The version for this job: one that is there, or the next."""
+    run = run_for(nuke_settings.base_folder(node), job, inputs)
+    try:
+        shown = Run(nuke_settings.run_folder(node))
+    except PluginError:
+        return run
+    # One node trains one version at a time; a copy of a node is another node.
+    if shown.folder != run.folder and not nuke_watch.others_watch(node, shown.folder) and shown.look().busy:
+        raise PluginError(f"{shown.folder.name} is still training: Stop it, or let it finish, then start again")
+    return run
+
+
+def _show_frames(node: Any, first: int, last: int) -> None:
+    """The inner Read's range; it decides which files Nuke asks for."""
+    read = node.node("Result")
+    for name, value in (("first", first), ("last", last), ("origfirst", first), ("origlast", last)):
+        read[name].setValue(value)

@@ -1,0 +1,141 @@
+"""What an Internal Inpaint node of Nuke is set to: its folders, frames and job. Main thread only."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import nuke
+
+from internal_inpaint_plugin.errors import PluginError
+
+DEVICES = {"automatic": "auto", "GPU": "cuda", "CPU": "cpu"}
+CHANNELS = {"alpha": "A", "red": "R", "green": "G", "blue": "B"}
+PLATE, MATTE = 0, 1  # the node's inputs
+MARK = ("work_folder", "preparing", "without_frames")  # knobs by which our group is known
+
+
+def is_ours(node: Any) -> bool:
+    """Whether a node is an Internal Inpaint group, whatever it is called."""
+    return all(node.knob(name) is not None for name in MARK)
+
+
+def in_render() -> bool:
+    """Whether this Nuke renders: then the node reads finished frames, and does nothing else."""
+    return not nuke.GUI or bool(nuke.executing())
+
+
+def work_folder(node: Any) -> Path:
+    """The artist's work folder, absolute.
+
+    Raises:
+        PluginError: there is none, or it hangs on the name of a script that was never saved.
+    """
+    if "root.name" in node["work_folder"].value() and not nuke.root()["name"].value():
+        raise PluginError("Save the script first, or set the work folder: the frames are kept beside the script")
+    folder = node["work_folder"].evaluate() or ""
+    if not folder.strip():
+        raise PluginError("The work folder is empty: name a folder in which training and frames are kept")
+    # As Nuke itself takes a relative file name.
+    project = nuke.root()["project_directory"].evaluate() or ""
+    return Path(os.path.abspath(os.path.join(project, folder.strip())))
+
+
+def base_folder(node: Any) -> Path:
+    """Where all versions of this node lie; the node must have its ``id``."""
+    return work_folder(node) / node["id"].value()
+
+
+def run_folder(node: Any) -> Path:
+    """The folder of the version that is shown.
+
+    Raises:
+        PluginError: nothing was started yet.
+    """
+    name, version = node["id"].value(), node["run"].value()
+    if not name or not version:
+        raise PluginError("Nothing was trained here yet: press Start Training")
+    if not re.fullmatch(r"v\d{3,}", version) or not re.fullmatch(r"\w+", name):
+        raise PluginError(f"The version {version} is none: type one such as v001")
+    return work_folder(node) / name / version
+
+
+def give_id(node: Any) -> None:
+    """At its first start a node keeps the name it has then: renamed or copied, it finds its frames."""
+    if not node["id"].value():
+        node["id"].setValue(re.sub(r"\W", "_", node.fullName()))
+
+
+def frame_range(node: Any) -> Tuple[int, int]:
+    """First and last frame to work on.
+
+    Raises:
+        PluginError: no plate, or a range that ends before it starts.
+    """
+    plate = node.input(PLATE)
+    if plate is None:
+        raise PluginError("The plate is not connected: connect the shot to the plate input")
+    kind = node["range"].value()
+    if kind == "global":
+        first, last = nuke.root()["first_frame"].value(), nuke.root()["last_frame"].value()
+    elif kind == "custom":
+        first, last = node["first"].value(), node["last"].value()
+    else:
+        first, last = plate.firstFrame(), plate.lastFrame()
+    if last < first:
+        raise PluginError(f"The frame range {int(first)}-{int(last)} ends before it starts: correct it")
+    return int(first), int(last)
+
+
+def matte_frames(node: Any, first: int, last: int) -> List[int]:
+    """The frames that have a drawn matte; all of the range, unless it is "matte from one frame".
+
+    Raises:
+        PluginError: no frame named, a word that is none, or a frame outside the range.
+    """
+    if not node["one_frame"].value():
+        return list(range(first, last + 1))
+    frames: List[int] = []
+    for word in node["matte_frames"].value().replace(",", " ").split():
+        match = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", word)
+        if not match:
+            raise PluginError(f"Matte from one frame: {word} is no frame number: give such as 1012 or 1012, 1040")
+        begin, end = int(match.group(1)), int(match.group(2) or match.group(1))
+        if begin < first or end > last or end < begin:
+            raise PluginError(f"Matte from one frame: {word} is not in the frame range {first}-{last}")
+        frames += range(begin, end + 1)
+    if not frames:
+        raise PluginError("Matte from one frame: name the frame, or press this frame while it is shown")
+    return sorted(set(frames))
+
+
+def job_for(node: Any, first: int, last: int, plate: str, matte: str, matte_channel: str) -> Dict[str, Any]:
+    """The job as docs/job-folder.md has it; ``plate`` and ``matte`` are frame patterns, "" is no matte."""
+    job: Dict[str, Any] = {
+        "plate": plate,
+        "output": "result/result.####.exr",
+        "frames": f"{first}-{last}",
+        "quality": node["quality"].value(),
+        "fill_layer": True,
+        "confidence_layer": True,
+        **changeable(node),
+    }
+    if matte:
+        job["matte"] = matte
+        if node["one_frame"].value():
+            job["matte_frame"] = ",".join(map(str, matte_frames(node, first, last)))
+    if matte_channel:
+        job["matte_channel"] = matte_channel
+    if not node["auto_edges"].value():
+        job["grow"], job["feather"] = float(node["grow"].value()), float(node["feather"].value())
+    return job
+
+
+def changeable(node: Any) -> Dict[str, Any]:
+    """What Resume may change: the time limit in seconds (``None``: the quality's) and the device."""
+    minutes = float(node["time_limit"].value())
+    if minutes < 0:
+        raise PluginError("The time limit is negative: give minutes, or 0 for as long as the quality wants")
+    return {"time": minutes * 60 if minutes else None, "device": DEVICES[node["device"].value()]}

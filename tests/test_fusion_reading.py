@@ -1,0 +1,149 @@
+"""The Fuse's pictures: which file each frame of the comp shows, the right way up, and what stands in for one
+that is missing. Checked against the stand-in of Fusion with a numbered chart."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from fusion_standin import FUSE, NUMBERINGS, ROOT, Host, read
+from fusion_standin.chart import write_chart
+from fusion_standin.shots import chart, finished_run, write
+
+pytest.importorskip(
+    "lupa", reason="lupa is not installed, so there is no LuaJIT to run the Fuse with: install .[dev]"
+)
+
+
+def node_of(tmp_path, frames, offset=0, states=None, **host_options):
+    """A host and a node that shows a finished run of these frames."""
+    finished_run(tmp_path / "InternalInpaint/InternalInpaint1/v001", frames, states)
+    host = Host(tmp_path, **host_options)
+    node = host.node(saved={"RunVersion": "v001", "NodeFolder": "InternalInpaint1", "FrameOffset": offset})
+    return host, node
+
+
+def plate():
+    return np.full((24, 32, 4), 0.25, np.float32)
+
+
+@pytest.mark.parametrize("numbering", NUMBERINGS)
+@pytest.mark.parametrize("first", [0, 1, 1001])
+def test_every_frame_is_found_whatever_number_the_host_wants(tmp_path, numbering, first):
+    frames = range(first, first + 5)
+    _, node = node_of(tmp_path, frames, numbering=numbering)
+    for frame in frames:
+        assert np.array_equal(node.process(frame), chart(frame)), f"frame {frame} is another, or upside down"
+
+
+@pytest.mark.parametrize("numbering", NUMBERINGS)
+def test_one_finished_frame_alone(tmp_path, numbering):
+    _, node = node_of(tmp_path, [1005], numbering=numbering)
+    assert np.array_equal(node.process(1005), chart(1005))
+
+
+@pytest.mark.parametrize("numbering", NUMBERINGS)
+def test_frames_that_come_one_after_the_other(tmp_path, numbering):
+    _, node = node_of(tmp_path, [1], numbering=numbering)
+    assert np.array_equal(node.process(1), chart(1))
+    for frame in (2, 3, 4):
+        write(tmp_path / f"InternalInpaint/InternalInpaint1/v001/result/result.{frame:04d}.exr", chart(frame))
+        for shown in range(1, frame + 1):
+            assert np.array_equal(node.process(shown), chart(shown))
+
+
+def test_a_comp_from_0_shows_files_from_1001(tmp_path):
+    _, node = node_of(tmp_path, range(1001, 1005), offset=1001)
+    assert np.array_equal(node.process(0), chart(1001))
+    assert np.array_equal(node.process(3), chart(1004))
+    node.set(FrameOffset=1000)
+    assert np.array_equal(node.process(1), chart(1001))
+
+
+@pytest.mark.parametrize(("control", "numbering"), [(1, "number"), (2, "count"), (3, "alone"), (3, "given")])
+def test_the_numbering_can_be_set_by_hand(tmp_path, control, numbering):
+    _, node = node_of(tmp_path, range(1001, 1005), numbering=numbering)
+    node.set(FileNumbers=control)
+    for frame in range(1001, 1005):
+        assert np.array_equal(node.process(frame), chart(frame))
+
+
+def test_what_an_image_says_of_its_file_is_believed_over_the_number(tmp_path):
+    _, node = node_of(tmp_path, range(1001, 1005), numbering="count", metadata=True)
+    node.set(FileNumbers=3)  # wrong for this host: frame 1001 for every one of them
+    assert np.array_equal(node.process(1001), chart(1001))
+    assert not np.array_equal(node.process(1003, plate()), chart(1001)), "another frame's picture is shown"
+
+
+def test_a_missing_frame_shows_the_plate_with_a_label(tmp_path):
+    _, node = node_of(tmp_path, [1001, 1002, 1004])
+    given = plate()
+    out = node.process(1003, given)
+    assert np.array_equal(out[10:], given[10:]), "the plate below the label is as it was"
+    assert not np.array_equal(out[:10], given[:10]), "there is a label"
+    assert np.array_equal(given, plate()), "the host's own picture is not drawn on"
+
+
+def test_a_missing_frame_in_a_render_fails_with_a_sentence_or_passes_the_plate(tmp_path):
+    host, node = node_of(tmp_path, [1001])
+    assert node.process(1003, plate(), final=True) is None
+    assert "frame 1003: no finished frame: train it first" in host.printed[-1]
+    node.set(MissingInRender=1)
+    assert np.array_equal(node.process(1003, plate(), final=True), plate()), "no label in a render"
+    assert np.array_equal(node.process(1001, plate(), final=True), chart(1001))
+    assert not host.commands, "a render never starts anything"
+
+
+def test_without_anything_the_node_passes_the_plate_on(tmp_path):
+    node = Host(tmp_path).node()
+    out = node.process(5, plate())
+    assert np.array_equal(out[10:], plate()[10:])
+    assert node.process(5) is None
+
+
+def test_a_damaged_frame_is_no_crash(tmp_path):
+    _, node = node_of(tmp_path, [1001, 1002])
+    (tmp_path / "InternalInpaint/InternalInpaint1/v001/result/result.1002.exr").write_bytes(b"nothing")
+    assert node.process(1002, plate()) is not None
+
+
+def test_the_matte_and_what_the_files_do_not_hold(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    run = tmp_path / "InternalInpaint/InternalInpaint1/v001"
+    write(run / "matte/frames/matte.1001.exr", chart(7))
+    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": "/m", "matte_frame": "1001"}))
+    node.set(Show=2)
+    assert np.array_equal(node.process(1001), chart(7)), "one-frame roto: the matte that was found"
+    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": str(tmp_path / "m.####.exr")}))
+    write(tmp_path / "m.1001.exr", chart(8))
+    assert np.array_equal(node.process(1001), chart(8)), "else the artist's"
+    node.set(Show=1)
+    assert not np.array_equal(node.process(1001, plate()), chart(1001)), "the result is not passed off as the fill"
+    assert "Fill only lies in a layer of the result files" in node.status
+
+
+def test_the_chart_that_the_checklist_names(tmp_path):
+    run = write_chart(tmp_path, 1001, 2)
+    node = Host(tmp_path).node(saved={"NodeFolder": "Chart", "RunVersion": "v001", "WorkFolder": str(tmp_path)})
+    assert np.array_equal(node.process(1002), read(run / "result/result.1002.exr"))
+    assert node.press("RefreshStatus") == "Done"
+
+
+def test_newer_and_damaged_files_end_in_a_sentence(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    status = tmp_path / "InternalInpaint/InternalInpaint1/v001/status.json"
+    status.write_text("{ nothing")
+    assert "is damaged" in node.press("RefreshStatus")
+    status.write_text(json.dumps({"state": "done", "version": 2}))
+    assert "is of a newer Internal Inpaint: update the node" in node.press("RefreshStatus")
+    status.write_text(json.dumps({"state": "pondering"}))
+    assert node.press("RefreshStatus") == "The worker says pondering: update the node"
+
+
+@pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")
+def test_luacheck_has_nothing_to_say():
+    done = subprocess.run(
+        ["luacheck", "--config", str(ROOT / ".luacheckrc"), "--no-color", str(FUSE)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
