@@ -16,6 +16,7 @@ from internal_inpaint.files import as_user_error
 from internal_inpaint.job import NETWORKS, QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
 
 PROGRESS = ("auto", "plain", "json", "openjd")
+HOSTS = ("nuke", "resolve")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     for verb, function in ((run, _run), (train, _train), (render, _render)):
         _job_options(verb, restart=verb is not render)
         verb.set_defaults(verb=function)
+    render.add_argument(
+        "--runtime", choices=("torch", "onnx"), default="torch", help="what computes the network (default: torch)"
+    )
     propagate = verbs.add_parser("propagate-matte", help="from the matte of one frame to a matte for every frame")
     _shot_options(propagate)
     _run_options(propagate, "where the mattes go: 'roto.####.exr'", restart=True)
@@ -100,6 +104,24 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="as JSON")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     check.set_defaults(verb=_check)
+
+    export = verbs.add_parser("export", help="the trained model as a file: for Nuke's Inference node, for scripts")
+    export.add_argument("job", metavar="JOBDIR", help="a job folder that has learned its shot")
+    export.add_argument("--format", required=True, choices=("torchscript", "onnx"))
+    export.add_argument("--output", required=True, metavar="FILE", help="model.pt or model.onnx")
+    export.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    export.set_defaults(verb=_export)
+
+    for name, does in (("install", "put the node into Nuke, or into Resolve and Fusion"), ("uninstall", "undo that")):
+        verb = verbs.add_parser(name, help=does)
+        verb.add_argument("host", choices=HOSTS)
+        where = "~/.nuke, or Fusion's folder that holds Fuses (default: where this system has it)"
+        verb.add_argument("--into", metavar="DIR", help=where)
+        if name == "install":
+            verb.add_argument("--link", action="store_true", help="link to the files instead of copying them")
+        verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        verb.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+        verb.set_defaults(verb=_install if name == "install" else _uninstall)
 
     demo = verbs.add_parser("demo", help="make a sample shot, remove its object, measure how well")
     demo.add_argument("--into", default="demo_shot", metavar="DIR", help="where to put it (default: demo_shot)")
@@ -187,7 +209,7 @@ def _folder(work: str | None) -> Path | None:
     return None if work is None else Path(os.path.expanduser(work))
 
 
-def _pipeline(options: argparse.Namespace, **which: bool) -> None:
+def _pipeline(options: argparse.Namespace, **which: bool | str) -> None:
     job, folder = _job_and_folder(options)
     stop = StopRequest()
     with stop.on_signals():
@@ -230,7 +252,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _render(options: argparse.Namespace) -> None:
-    _pipeline(options, train=False)
+    _pipeline(options, train=False, runtime=options.runtime)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -240,6 +262,33 @@ def _check(options: argparse.Namespace) -> None:
 
     found = estimate.check(job)
     print(json.dumps(found, indent=1) if options.json else estimate.readable(found))
+
+
+def _export(options: argparse.Namespace) -> None:
+    job, folder = _job_and_folder(argparse.Namespace(job=options.job, work=None))
+    if not options.output.strip():
+        raise BadInput("--output is empty: name the file to write")
+    from internal_inpaint import exporting
+
+    print(*exporting.export(job, folder, options.format, Path(os.path.expanduser(options.output))), sep="\n")
+
+
+def _install(options: argparse.Namespace) -> None:
+    from internal_inpaint import install
+
+    install.install(options.host, _into(options), options.link, options.dry_run, print)
+
+
+def _uninstall(options: argparse.Namespace) -> None:
+    from internal_inpaint import install
+
+    install.uninstall(options.host, _into(options), options.dry_run, print)
+
+
+def _into(options: argparse.Namespace) -> Path | None:
+    if options.into is not None and not options.into.strip():
+        raise BadInput("--into is empty: give a folder or leave it out")
+    return None if options.into is None else Path(os.path.expanduser(options.into)).absolute()
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from internal_inpaint import job as jobs
 from internal_inpaint.control import BROKEN_OFF, STOPPED, StopRequest, only_run
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import STAGES_OF_A_RUN, Events
+from internal_inpaint.export.onnx_runtime import on_onnxruntime, providers, require
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
 from internal_inpaint.learning import (
@@ -53,6 +54,7 @@ def run(
     render: bool = True,
     restart: bool = False,
     stop: StopRequest | None = None,
+    runtime: str = "torch",
 ) -> Result:
     """Do a job, or go on with it.
 
@@ -63,11 +65,15 @@ def run(
         train, render: leave one of the two out (the ``render`` and ``train`` verbs).
         restart: forget what an earlier run of this folder has learned and rendered.
         stop: asks the run to stop; by default only the job folder's ``stop`` file does.
+        runtime: what computes the networks where nothing is trained: ``torch`` or ``onnx``.
 
     Raises:
         BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
     """
     stop = stop or StopRequest()
+    if runtime == "onnx":
+        require("onnxruntime", "onnx")
+        providers(job.device)
     if job.task == "propagate-matte" and not (train and render):
         raise BadInput("a propagate-matte job has nothing to train or render by itself: use `internal-inpaint run`")
     try:
@@ -79,18 +85,18 @@ def run(
             _sweep(folder)
             if not restart:
                 jobs.refuse_other(job, folder)
-            return _told(job, folder, Events(folder, display), stop, train, render, restart)
+            return _told(job, folder, Events(folder, display), stop, train, render, restart, runtime)
     except OSError as error:
         raise as_user_error(error, str(error.filename or folder)) from error
 
 
 def _told(
-    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool
+    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool, runtime: str
 ) -> Result:
     """Run, and see to it that the last state in the job folder is how it ended."""
     try:
         with events.heartbeat():
-            return _run(job, folder, events, stop, train, render, restart)
+            return _run(job, folder, events, stop, train, render, restart, runtime)
     except (Stopped, KeyboardInterrupt) as stopped:
         with contextlib.suppress(OSError):
             events.tell(state="stopped", message=str(stopped) or BROKEN_OFF, eta_s=None)
@@ -130,7 +136,7 @@ def _writers(shot: Shot, job: Job) -> tuple[FrameWriter, ElementWriter | None]:
 
 
 def _run(
-    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool
+    job: Job, folder: Path, events: Events, stop: StopRequest, train: bool, render: bool, restart: bool, runtime: str
 ) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
@@ -185,6 +191,8 @@ def _run(
     if not found:
         raise BadInput(f"{checkpoints} lacks the first stage, {stages[0].name}: --restart trains anew")
     ready = render_stages([stage.stage for stage in found], stores, checkpoints, device)
+    if runtime == "onnx":
+        ready = on_onnxruntime(ready, job.device)
     cascade = Cascade(ready, gains_by_bf16(device))
     renewed(preview.renew, cascade, events)
     lap("training")
@@ -195,8 +203,11 @@ def _run(
         judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
         lap("judging")
         writer, elements = _writers(shot, job)
-        written = f"{key} {job.output} {job.fill_layer} {job.confidence_layer} {job.elements}"
-        ledger = Ledger(folder / "rendered.json", writer, written)
+        # Frames of two runtimes differ in their last bits: a rendering is of one of them. The confidence is of the
+        # weights, and stays.
+        marks = [key, job.output, job.fill_layer, job.confidence_layer, job.elements]
+        marks += ["onnx"] if runtime == "onnx" else []
+        ledger = Ledger(folder / "rendered.json", writer, " ".join(map(str, marks)))
         shown = judgement if job.confidence_layer or elements is not None else None
         _render(shot, writer, elements, renderer, shown, ledger, events, stop)
         lap("rendering")

@@ -17,12 +17,12 @@ import PyOpenColorIO as ocio
 from internal_inpaint.errors import BadInput
 
 # ACEScct, S-2016-001: a line below the break, a logarithm above it.
-_LINEAR_BREAK = 0.0078125
-_CURVE_BREAK = 0.155251141552511
-_SLOPE = 10.5402377416545
-_OFFSET = 0.0729055341958355
-_LOG_OFFSET = 9.72
-_LOG_SCALE = 17.52
+LINEAR_BREAK = 0.0078125
+CURVE_BREAK = 0.155251141552511
+SLOPE = 10.5402377416545
+OFFSET = 0.0729055341958355
+LOG_OFFSET = 9.72
+LOG_SCALE = 17.52
 
 # Room at both ends of the working range, as a share of it: a fill may be a little brighter or darker
 # than everything known without leaving the range the network's last layer is comfortable in.
@@ -37,17 +37,17 @@ def curve(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to the mirrored ACEScct curve: f(x) for x >= 0, 2 f(0) - f(-x) below."""
     magnitude = np.abs(linear)
     with np.errstate(divide="ignore"):
-        logarithmic = (np.log2(magnitude) + _LOG_OFFSET) / _LOG_SCALE - _OFFSET
-    above_zero = np.where(magnitude <= _LINEAR_BREAK, magnitude * _SLOPE, logarithmic)
-    return _OFFSET + np.copysign(above_zero, linear)
+        logarithmic = (np.log2(magnitude) + LOG_OFFSET) / LOG_SCALE - OFFSET
+    above_zero = np.where(magnitude <= LINEAR_BREAK, magnitude * SLOPE, logarithmic)
+    return OFFSET + np.copysign(above_zero, linear)
 
 
 def inverse_curve(value: np.ndarray) -> np.ndarray:
     """The exact inverse of `curve`."""
-    from_zero = value - _OFFSET
+    from_zero = value - OFFSET
     magnitude = np.abs(from_zero)
-    logarithmic = np.exp2((magnitude + _OFFSET) * _LOG_SCALE - _LOG_OFFSET)
-    linear = np.where(magnitude <= _CURVE_BREAK - _OFFSET, magnitude / _SLOPE, logarithmic)
+    logarithmic = np.exp2((magnitude + OFFSET) * LOG_SCALE - LOG_OFFSET)
+    linear = np.where(magnitude <= CURVE_BREAK - OFFSET, magnitude / SLOPE, logarithmic)
     return np.copysign(linear, from_zero)
 
 

@@ -1,0 +1,158 @@
+"""A shot's trained networks as one model: scene-linear plate and matte in, scene-linear fill out.
+
+What the engine does round its networks is inside: the working space, the reduction to each stage's size, the
+coarser stage's picture for the finer one, the enlargement. So a comp needs no colour node and no second model.
+Written for TorchScript's compiler, in operators as old as PyTorch 1.6 (``operators.txt``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from internal_inpaint.export.portable import PortableNetwork
+from internal_inpaint.methods.implicit.networks import InpaintNetwork
+from internal_inpaint.shot.colour import (
+    CURVE_BREAK,
+    LINEAR_BREAK,
+    LOG_OFFSET,
+    LOG_SCALE,
+    OFFSET,
+    SLOPE,
+    WorkingSpace,
+)
+
+
+@dataclass(frozen=True)
+class ExportedShot:
+    """What a model of a shot is made from.
+
+    Attributes:
+        networks: trained, in ``eval`` mode on the CPU, the coarsest stage first.
+        sizes: (height, width) of each stage's frames.
+        canvas: (height, width) of the plate; a picture of another size is reduced by the same factors.
+        space: the shot's working space.
+    """
+
+    networks: tuple[InpaintNetwork, ...]
+    sizes: tuple[tuple[int, int], ...]
+    canvas: tuple[int, int]
+    space: WorkingSpace
+
+
+class ShotModel(nn.Module):
+    """All stages of a shot as one network; any height and width."""
+
+    def __init__(self, shot: ExportedShot) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            _Level(network, size, shot.canvas) for network, size in zip(shot.networks, shot.sizes, strict=True)
+        )
+        # Plain numbers, not tensors: a host that converts the model to half precision leaves them as they are.
+        self.scale, self.middle = shot.space.scale, 0.5 * (shot.space.low + shot.space.high)
+        self.offset, self.slope, self.linear_break = OFFSET, SLOPE, LINEAR_BREAK
+        self.log_offset, self.log_scale = LOG_OFFSET, LOG_SCALE
+        self.curve_break = CURVE_BREAK - OFFSET
+
+    def forward(self, plate_and_matte: Tensor) -> Tensor:
+        """Fill a frame.
+
+        Args:
+            plate_and_matte: ``[N, 4, H, W]``: scene-linear red, green and blue, and the grown and feathered
+                matte, above 0 where the network may not look. NaN and infinite pixels count as the matte does.
+
+        Returns:
+            ``[N, 3, H, W]`` scene-linear: the whole picture as the networks see it; meant for where the matte is.
+        """
+        pixels = plate_and_matte.to(torch.float32)
+        plate, matte = torch.narrow(pixels, 1, 0, 3), torch.narrow(pixels, 1, 3, 1)
+        # A difference with itself is 0 but for NaN and infinity.
+        sound = torch.sum(torch.abs(plate - plate), [1], True) == 0
+        hole = matte > 0
+        known = (matte <= 0) & sound
+        values = torch.where(known, self.curve(plate), torch.zeros_like(plate))
+        planes = torch.cat([values, known.to(torch.float32), hole.to(torch.float32)], 1)
+
+        height, width = plate.size(2), plate.size(3)
+        picture, fill = torch.narrow(values, 1, 0, 0), values
+        for stage in self.stages:
+            curve, unknown = stage.reduced(planes)
+            working = (curve - self.middle) * self.scale * (1 - unknown)
+            # The first stage has no picture before it.
+            if picture.size(1) > 0:
+                picture = enlarged(picture, curve.size(2), curve.size(3))
+            else:
+                picture = torch.narrow(working, 1, 0, 0)
+            fill = stage(working, unknown, picture)
+            picture = working + fill * unknown
+        fill = enlarged(fill, height, width)
+        return self.linear(fill * (1.0 / self.scale) + self.middle).to(plate_and_matte.dtype)
+
+    def curve(self, linear: Tensor) -> Tensor:
+        """``shot.colour.curve``."""
+        size = torch.abs(linear)
+        # Divisions are written as products: they have changed their meaning since PyTorch 1.6.
+        logarithmic = (torch.log2(size) + self.log_offset) * (1.0 / self.log_scale) - self.offset
+        above_zero = torch.where(size <= self.linear_break, size * self.slope, logarithmic)
+        return self.offset + torch.sign(linear) * above_zero
+
+    def linear(self, curve: Tensor) -> Tensor:
+        """``shot.colour.inverse_curve``."""
+        size = torch.abs(curve - self.offset)
+        power = torch.pow(2.0, (size + self.offset) * self.log_scale - self.log_offset)
+        linear = torch.where(size <= self.curve_break, size * (1.0 / self.slope), power)
+        return torch.sign(curve - self.offset) * linear
+
+
+class _Level(nn.Module):
+    """One stage: the plate at its size, and its network."""
+
+    def __init__(self, network: InpaintNetwork, size: tuple[int, int], canvas: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = PortableNetwork(network)
+        self.height, self.width = size
+        self.plate_height, self.plate_width = canvas
+
+    def forward(self, working: Tensor, unknown: Tensor, prior: Tensor) -> Tensor:
+        """Working-space planes ``[N, 3, h, w]``, ``[N, 1, h, w]`` and the prior to the clamped fill."""
+        dtype = self.network.first.output.weight.dtype
+        fill = self.network(working.to(dtype), unknown.to(dtype), prior.to(dtype))
+        return torch.clamp(fill.to(torch.float32), -1.0, 1.0)
+
+    def reduced(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """The plate at this stage's size: the area average of the known pixels, taken on the curve.
+
+        Args:
+            planes: ``[N, 5, H, W]``: curve values, zero where not known; 1 where known; 1 in the hole.
+
+        Returns:
+            curve values ``[N, 3, h, w]`` and ``[N, 1, h, w]``, 1 where nothing is known or a hole touches.
+        """
+        height, width = planes.size(2), planes.size(3)
+        rows = self.share(height, self.height, self.plate_height, planes)
+        columns = self.share(width, self.width, self.plate_width, planes)
+        if rows.size(0) != height:
+            planes = torch.matmul(rows, planes)
+        if columns.size(0) != width:
+            planes = torch.matmul(planes, torch.transpose(columns, 0, 1))
+        weight, hole = torch.narrow(planes, 1, 3, 1), torch.narrow(planes, 1, 4, 1)
+        unknown = ((hole > 0) | (weight <= 0)).to(torch.float32)
+        values = torch.narrow(planes, 1, 0, 3) * torch.reciprocal(torch.clamp(weight, 1e-6))
+        return values, unknown
+
+    def share(self, length: int, stage: int, plate: int, like: Tensor) -> Tensor:
+        """``[new, length]``: the share of each new pixel that every old one covers (counted exactly)."""
+        new = max(1, (2 * length * stage + plate) // (2 * plate))
+        old = torch.arange(length, device=like.device)
+        at = torch.arange(new, device=like.device).unsqueeze(1)
+        end, start = torch.min((old + 1) * new, (at + 1) * length), torch.max(old * new, at * length)
+        return torch.clamp(end - start, 0).to(torch.float32) * (1.0 / float(length))
+
+
+def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
+    """``[N, C, h, w]`` brought to another size, bicubically, within [-1, 1]; the same size is left as it is."""
+    if planes.size(2) == height and planes.size(3) == width:
+        return planes
+    return torch.clamp(torch._C._nn.upsample_bicubic2d(planes, [height, width], False), -1.0, 1.0)
