@@ -181,7 +181,8 @@ class Host:
 
     def _filename(self, node):
         self.main_only("filename")
-        return node._knobs["file"]._text(self.frame) or None
+        small = node._knobs["proxy"]._text(self.frame) if self.root._knobs["proxy"]._held else ""
+        return small or node._knobs["file"]._text(self.frame) or None
 
     def _tcl(self, text):
         self.main_only("tcl")

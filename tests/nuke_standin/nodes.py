@@ -249,7 +249,10 @@ class Node(Strict):
             elif step == "root":
                 node = self.host.root
             elif step not in ("this", ""):
-                raise ScriptError(f"{path}: the stand-in does not go to {step}")
+                beside = node._parent._inner if node._parent is not None else self.host.top
+                node = next((other for other in beside if other._knobs["name"]._held == step), None)
+                if node is None:
+                    raise ScriptError(f"{path}: no node {step} beside {self._knobs['name']._held}")
         if name not in node._knobs:
             raise ScriptError(f"{path}: {node._knobs['name']._held} has no knob {name}")
         return node._knobs[name]
