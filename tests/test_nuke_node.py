@@ -587,3 +587,15 @@ def test_a_very_long_message_is_cut(host):
     from internal_inpaint_plugin.nuke_watch import LONGEST, plain
 
     assert len(plain("word " * 1000)) == LONGEST
+
+
+def test_undo_takes_back_the_artists_step_and_none_of_the_nodes(host, shot, dumb):
+    node = node_on(host, shot, dumb)
+    node.setInput(0, host.create("Grade", "name Grade1", [node.input(0)]))
+    host.root["proxy"].setValue(True)
+    host.undoable.clear()
+    folder = started(host, node)
+    finish(folder)
+    assert host.pump(lambda: host.says(node) == "Done", 5)
+    assert host.reloads
+    assert host.undoable == []

@@ -57,10 +57,11 @@ def start(node: Any) -> None:
     worker = node["worker"].evaluate() or ""
     find_worker(worker)  # before anything is rendered for it
     first, last = nuke_settings.frame_range(node)
-    with nuke_inputs.full_size():
-        run, job, inputs = _prepared(node, first, last)
-    _set_by_us(node["run"], run.folder.name)
-    _show_frames(node, first, last)
+    with nuke_watch.no_undo():
+        with nuke_inputs.full_size():
+            run, job, inputs = _prepared(node, first, last)
+        _set_by_us(node["run"], run.folder.name)
+        _show_frames(node, first, last)
     nuke_watch.say(node, "Starting the worker")
 
     def begin() -> None:
@@ -173,7 +174,8 @@ def _turn_to_version(node: Any) -> None:
     if job is None:
         raise PluginError(f"There is no version {folder.name} in {folder.parent}: type one that is there")
     if match := re.fullmatch(r"(-?\d+)-(-?\d+)", str(job.get("frames", ""))):
-        _show_frames(node, int(match.group(1)), int(match.group(2)))
+        with nuke_watch.no_undo():
+            _show_frames(node, int(match.group(1)), int(match.group(2)))
     nuke_watch.watch(node, Run(folder))
 
 

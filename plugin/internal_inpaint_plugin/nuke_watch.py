@@ -212,13 +212,13 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
     _set(node, "message", message)
     if sheet != watcher._sheet:
         watcher._sheet = sheet
-        with _no_undo():
+        with no_undo():
             node.node("Preview")["reload"].execute()
     stage = view.status.stage if view.status else None
     frames = (view.state, view.frames_done if stage == "render" else None)
     if frames != watcher._frames and (stage == "render" or not view.busy):
         watcher._frames = frames
-        with _no_undo():
+        with no_undo():
             node.node("Result")["reload"].execute()
 
 
@@ -226,12 +226,13 @@ def _set(node: Any, name: str, text: str) -> None:
     """Set a text knob, only where it changes, without an entry in the undo list."""
     text = plain(in_knobs(text)) or " "
     if node[name].value() != text:
-        with _no_undo():
+        with no_undo():
             node[name].setValue(text)
 
 
 @contextlib.contextmanager
-def _no_undo() -> Iterator[None]:
+def no_undo() -> Iterator[None]:
+    """What the node does to itself is no step of the artist's: undoing half of it would enable an inner Write."""
     nuke.Undo.disable()
     try:
         yield

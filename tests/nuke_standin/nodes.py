@@ -55,6 +55,7 @@ class Knob(Strict):
     def setValue(self, value):
         self._check("setValue")
         self._put(value)
+        self.host.edited(f"{self._node.fullName()}.{self._name}")
         self.host.knob_set(self._node, self)
         return True
 
@@ -87,6 +88,7 @@ class Knob(Strict):
             raise AttributeError("execute")
         if self._name == "reload":
             self.host.reloads.append(self._node.fullName())
+            self.host.edited(f"{self._node.fullName()}.version")  # a Read counts its reloads in a knob
         else:
             self.host.run_script(self._held, self._node)
 
