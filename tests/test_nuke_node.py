@@ -599,3 +599,12 @@ def test_undo_takes_back_the_artists_step_and_none_of_the_nodes(host, shot, dumb
     assert host.pump(lambda: host.says(node) == "Done", 5)
     assert host.reloads
     assert host.undoable == []
+
+
+def test_after_a_render_that_was_broken_off_the_viewer_shows_the_plate_again(host, shot, dumb):
+    node = node_on(host, shot, dumb)
+    host.module.tcl("set ::internal_inpaint_render 1")
+    with pytest.raises(RuntimeError):
+        host.show(node, 1001)
+    host.change(node, output="matte")
+    assert host.show(node, 1001).files == host.show(node.input(0), 1001).files

@@ -144,6 +144,8 @@ def changed(node: Any, knob: Any) -> None:
     if _setting:
         return
     name = knob.name()
+    if name in ("showPanel", "output", "without_frames"):
+        nuke_watch.no_render()
     if name in ("one_frame", "range", "auto_edges", "showPanel"):
         _enable(node)
     if name in ("run", "work_folder"):

@@ -171,6 +171,11 @@ def others_watch(node: Any, folder: Path) -> bool:
     )
 
 
+def no_render() -> None:
+    """Had a render been broken off without a word, the Viewer would go on failing as renders do."""
+    nuke.tcl(f"unset -nocomplain {RENDERING}")
+
+
 def say(node: Any, message: str) -> None:
     """Put one line into the node's message."""
     _set(node, "message", message)
@@ -202,8 +207,7 @@ def _show_failure(watcher: Watcher, message: str) -> None:
 def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> None:
     """The run's latest state on its node, and its latest pictures in the Viewer."""
     node = watcher.node
-    # Had a render been broken off without a word, the Viewer would go on failing as renders do.
-    nuke.tcl(f"unset -nocomplain {RENDERING}")
+    no_render()
     done = view.state == "done"
     percent = 100.0 if done else view.percent
     _set(node, "progress", f"{percent:.0f} %" if percent is not None and view.state != "empty" else "")
