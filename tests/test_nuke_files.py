@@ -98,7 +98,7 @@ def test_no_path_in_the_gizmo_is_absolute(group):
 
 def test_reads_and_writes_are_set_explicitly(group):
     kinds = {node.get("name"): node for node in everything(group) if node.cls in ("Read", "Write")}
-    assert set(kinds) == {"PlateToFiles", "MatteToFiles", "Result", "Preview"}
+    assert set(kinds) == {"PlateToFiles", "MatteToFiles", "Result", "Preview", "Outside"}
     for name in ("PlateToFiles", "MatteToFiles"):
         write = kinds[name]
         assert (write.get("file_type"), write.get("raw"), write.get("datatype")) == ("exr", "true", "32 bit float")

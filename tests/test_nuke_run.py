@@ -284,7 +284,8 @@ def test_killed_stopped_and_reopened_it_ends_in_the_picture(tmp_path, worker):
         host.press(node, "resume")
         host.pump(seconds=1.5)
         assert DONE in host.says(node)
-        assert host.press(node, "stop") == "nothing is running"
+        host.press(node, "stop")
+        wait(host, node, "nothing is running")
         checked(host)
 
 

@@ -214,3 +214,17 @@ def test_the_result_is_the_plate_outside_the_matte(job, worker, tmp_path):
     rgb = pixels[..., [names.index(c) for c in "RGB"]]
     outside = alpha == 0
     assert np.array_equal(rgb[outside].view(np.uint16), plate[outside].view(np.uint16))
+
+
+def test_a_status_that_somebody_has_edited_is_shown_as_far_as_it_goes(tmp_path):
+    status(tmp_path, psnr="good", step="many", eta_s=float("nan"), frames=True, updated=5, pid="x", host=7)
+    view = Run(tmp_path).look()
+    assert (view.state, view.psnr, view.eta_s) == ("silent", None, None)
+
+
+def test_another_machines_clock_does_not_count_once_it_is_heard(tmp_path):
+    run = Run(tmp_path)
+    status(tmp_path, host="farm-17", updated=ago(3600))
+    assert run.look().state == "silent", "an hour old, for all that is known"
+    status(tmp_path, host="farm-17", updated=ago(3590))
+    assert run.look().state == "running", "it has said something meanwhile: its clock is late, not the worker"

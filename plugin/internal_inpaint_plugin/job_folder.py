@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 from internal_inpaint_plugin.errors import PluginError
 
@@ -45,6 +46,21 @@ class Status:
     updated: str = ""
     pid: Optional[int] = None
     host: str = ""
+
+
+_NUMBERS = ("percent", "loss", "psnr", "eta_s")
+_COUNTS = ("step", "steps", "frames_done", "frames", "pid")
+_KINDS: Dict[str, Tuple[type, ...]] = {
+    field.name: (int, float) if field.name in _NUMBERS else (int,) if field.name in _COUNTS else (str,)
+    for field in fields(Status)
+}
+
+
+def _is(value: Any, kinds: Tuple[type, ...]) -> bool:
+    """Whether a value is what it should be: whoever has edited the file, a host shows what it can."""
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return False
+    return isinstance(value, str) or math.isfinite(value)
 
 
 def write_job(folder: PathLike, job: Dict[str, Any]) -> Path:
@@ -94,7 +110,7 @@ def read_status(folder: PathLike) -> Optional[Status]:
     version = data.get("version", FORMAT)
     if not isinstance(version, int) or version > FORMAT or data.get("state") not in STATES:
         raise PluginError(f"{path} is of a newer Internal Inpaint: update the plugin to the worker's version")
-    return Status(**{field.name: data[field.name] for field in fields(Status) if data.get(field.name) is not None})
+    return Status(**{name: data[name] for name, kinds in _KINDS.items() if _is(data.get(name), kinds)})
 
 
 def ask_to_stop(folder: PathLike) -> None:

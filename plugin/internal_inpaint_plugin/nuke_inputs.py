@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -48,6 +49,20 @@ class Source:
     identity: str
     frames: Tuple[int, ...]
     channels: str
+
+
+@contextlib.contextmanager
+def full_size() -> Iterator[None]:
+    """Without proxies: a Read would name its small files, and a Write would render small ones."""
+    proxy = nuke.root()["proxy"]
+    if not proxy.value():
+        yield
+        return
+    proxy.setValue(False)
+    try:
+        yield
+    finally:
+        proxy.setValue(True)
 
 
 def plate_source(node: Any, first: int, last: int) -> Source:
@@ -135,11 +150,15 @@ def _listing(pattern: str) -> Dict[int, Tuple[str, int, int]]:
     match = FRAME_NUMBER.search(name)
     assert match is not None
     form = re.compile(re.escape(name[: match.start()]) + r"(-?\d+)" + re.escape(name[match.end() :]))
+    digits = match.group().count("#") or int(match.group()[1:-1] or 1)
     found = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if (number := form.fullmatch(entry.name)) and entry.is_file():
+                number = form.fullmatch(entry.name)
+                if number is None or number.group(1) != f"{int(number.group(1)):0{digits}d}":
+                    continue  # another padding: neither Nuke nor the engine would read it by this pattern
+                if entry.is_file():
                     stat = entry.stat()
                     found[int(number.group(1))] = (entry.name, stat.st_size, stat.st_mtime_ns)
     except OSError:
@@ -197,7 +216,7 @@ def _digest(lines: Any) -> str:
 def render(node: Any, folder: Path, sources: List[Source]) -> None:
     """Render what has to be rendered into ``folder``/inputs, with Nuke's own progress and cancel.
 
-    What was rendered there before is kept. After a failure nothing is left of it.
+    Inside ``full_size``. What was rendered there before is kept. After a failure nothing is left of it.
 
     Raises:
         PluginError: cancelled, or it cannot be rendered or written.
@@ -206,10 +225,8 @@ def render(node: Any, folder: Path, sources: List[Source]) -> None:
     inputs, identity = folder / "inputs", {source.word: source.identity for source in sources}
     if not sources or read_json(inputs / COMPLETE) == identity:
         return
-    proxy, was = nuke.root()["proxy"], nuke.root()["proxy"].value()
     try:
         _make(inputs)
-        proxy.setValue(False)
         node["preparing"].setValue(folder.name)
         for source in sources:
             _execute(node, source, inputs)
@@ -220,7 +237,25 @@ def render(node: Any, folder: Path, sources: List[Source]) -> None:
         raise
     finally:
         node["preparing"].setValue("")
-        proxy.setValue(was)
+
+
+def claim(folder: Path) -> bool:
+    """Make a new version's folder; False: somebody else, on another machine perhaps, has made it meanwhile.
+
+    A version that has its job is there to be used again.
+    """
+    if (folder / "job.json").is_file():
+        return True
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        if folder.is_dir():
+            return False
+        raise PluginError(f"{folder} cannot be made (there is a file): choose another work folder") from None
+    except OSError as error:
+        raise PluginError(f"{folder} cannot be made ({error.strerror}): choose another work folder") from None
+    return True
 
 
 def forget_empty(folder: Path) -> None:
@@ -237,6 +272,7 @@ def _make(inputs: Path) -> None:
         shutil.rmtree(str(inputs), ignore_errors=True)
         inputs.mkdir(parents=True)
     except OSError as error:
+        forget_empty(inputs.parent)
         raise PluginError(f"{inputs} cannot be made ({error.strerror}): choose another work folder") from None
 
 
@@ -251,7 +287,8 @@ def _execute(node: Any, source: Source, inputs: Path) -> None:
         raise PluginError(_sentence(source.word, str(error), inputs)) from None
     finally:
         write["disable"].setValue(True)  # `nuke -x` and Render All execute every Write that is not
-    if not all(frame in _listing(str(inputs / f"{source.word}.####.exr")) for frame in source.frames):
+    there = _listing(str(inputs / f"{source.word}.####.exr"))  # once: a look takes long on a network drive
+    if not all(frame in there for frame in source.frames):
         raise PluginError(_sentence(source.word, "frames are missing", inputs))
 
 

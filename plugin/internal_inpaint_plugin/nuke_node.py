@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 import nuke
 
@@ -20,6 +20,7 @@ from internal_inpaint_plugin.run import Run, run_for
 from internal_inpaint_plugin.worker import find_worker
 
 _setting = False  # a knob is being set by us: no artist has changed it
+CLAIMS = 9  # tries for a version of one's own, where others start at the same moment
 NEVER_IN_A_RENDER = "Internal Inpaint trains only in Nuke's own window: a render reads finished frames"
 
 
@@ -52,9 +53,28 @@ def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., Non
 @_told(NEVER_IN_A_RENDER)
 def start(node: Any) -> None:
     """Start Training: render what must be rendered, then hand over to the worker."""
+    _wait_for_the_worker(node)
     worker = node["worker"].evaluate() or ""
     find_worker(worker)  # before anything is rendered for it
     first, last = nuke_settings.frame_range(node)
+    with nuke_watch.no_undo():
+        with nuke_inputs.full_size():
+            run, job, inputs = _prepared(node, first, last)
+        _set_by_us(node["run"], run.folder.name)
+        _show_frames(node, first, last)
+    nuke_watch.say(node, "Starting the worker")
+
+    def begin() -> None:
+        try:
+            run.begin(job, worker, inputs)
+        finally:
+            nuke_inputs.forget_empty(run.folder)
+
+    nuke_watch.watch(node, run, begin)
+
+
+def _prepared(node: Any, first: int, last: int) -> Tuple[Run, Dict[str, Any], Dict[str, str]]:
+    """The version to train, with its inputs rendered; its job; what tells its inputs apart."""
     plate = nuke_inputs.plate_source(node, first, last)
     matte = nuke_inputs.matte_source(node, nuke_settings.matte_frames(node, first, last))
     if matte is None and node["one_frame"].value():
@@ -64,25 +84,31 @@ def start(node: Any) -> None:
     inputs = {source.word: source.identity for source in (plate, matte) if source is not None}
 
     nuke_settings.give_id(node)
-    run = _run_of(node, job, inputs)
+    for _ in range(CLAIMS):
+        run = _run_of(node, job, inputs)
+        if nuke_inputs.claim(run.folder):
+            break
+    else:
+        raise PluginError(f"{run.folder} was made by somebody else just now: start again in a moment")
     nuke_inputs.render(node, run.folder, [source for source in (plate, matte) if source is not None])
-    _set_by_us(node["run"], run.folder.name)
-    _show_frames(node, first, last)
-    nuke_watch.say(node, "Starting the worker")
-    nuke_watch.watch(node, run, lambda: run.begin(job, worker, inputs))
+    return run, job, inputs
 
 
 @_told(NEVER_IN_A_RENDER)
 def stop(node: Any) -> None:
     """Ask the worker to save its state and stop."""
     run = Run(nuke_settings.run_folder(node))
-    run.stop()
-    nuke_watch.watch(node, run)
+    starting = nuke_watch.beginning(node)
+    if starting is not None:
+        starting.stop_asked = True
+    else:
+        nuke_watch.watch(node, run, run.stop, stop=True)
 
 
 @_told(NEVER_IN_A_RENDER)
 def resume(node: Any) -> None:
     """Go on with the version that is shown, from its own inputs, with the present time limit and device."""
+    _wait_for_the_worker(node)
     run = Run(nuke_settings.run_folder(node))
     worker, changes = node["worker"].evaluate() or "", nuke_settings.changeable(node)
     nuke_watch.say(node, "Starting the worker")
@@ -118,10 +144,17 @@ def changed(node: Any, knob: Any) -> None:
     if _setting:
         return
     name = knob.name()
+    if name in ("showPanel", "output", "without_frames"):
+        nuke_watch.no_render()
     if name in ("one_frame", "range", "auto_edges", "showPanel"):
         _enable(node)
     if name in ("run", "work_folder"):
         _turn_to_version(node)
+
+
+def _wait_for_the_worker(node: Any) -> None:
+    if nuke_watch.beginning(node) is not None:
+        raise PluginError("The worker is being started: wait a moment")
 
 
 def _enable(node: Any) -> None:
@@ -143,7 +176,8 @@ def _turn_to_version(node: Any) -> None:
     if job is None:
         raise PluginError(f"There is no version {folder.name} in {folder.parent}: type one that is there")
     if match := re.fullmatch(r"(-?\d+)-(-?\d+)", str(job.get("frames", ""))):
-        _show_frames(node, int(match.group(1)), int(match.group(2)))
+        with nuke_watch.no_undo():
+            _show_frames(node, int(match.group(1)), int(match.group(2)))
     nuke_watch.watch(node, Run(folder))
 
 
@@ -163,8 +197,10 @@ def _run_of(node: Any, job: Dict[str, Any], inputs: Dict[str, str]) -> Run:
         shown = Run(nuke_settings.run_folder(node))
     except PluginError:
         return run
-    # One node trains one version at a time; a copy of a node is another node.
-    if shown.folder != run.folder and not nuke_watch.others_watch(node, shown.folder) and shown.look().busy:
+    # One node trains one version at a time; a copy of a node is another node. A silent worker holds nobody up: it
+    # may be another process by now that has its number.
+    live = shown.folder != run.folder and shown.look().state in ("starting", "running")
+    if live and not nuke_watch.others_watch(node, shown.folder):
         raise PluginError(f"{shown.folder.name} is still training: Stop it, or let it finish, then start again")
     return run
 

@@ -14,6 +14,7 @@ from internal_inpaint_plugin.errors import PluginError
 DEVICES = {"automatic": "auto", "GPU": "cuda", "CPU": "cpu"}
 CHANNELS = {"alpha": "A", "red": "R", "green": "G", "blue": "B"}
 PLATE, MATTE = 0, 1  # the node's inputs
+FRAME_OR_VIEW = re.compile(r"#|%0?\d*d|%[vV]")
 MARK = ("work_folder", "preparing", "without_frames")  # knobs by which our group is known
 
 
@@ -31,10 +32,15 @@ def work_folder(node: Any) -> Path:
     """The artist's work folder, absolute.
 
     Raises:
-        PluginError: there is none, or it hangs on the name of a script that was never saved.
+        PluginError: there is none, or it hangs on the name of a script that was never saved, or Nuke
+            would put frame numbers into it.
     """
-    if "root.name" in node["work_folder"].value() and not nuke.root()["name"].value():
+    written, script = node["work_folder"].value(), nuke.root()["name"].value() or ""
+    beside = "root.name" in written
+    if beside and not script:
         raise PluginError("Save the script first, or set the work folder: the frames are kept beside the script")
+    if found := FRAME_OR_VIEW.search(f"{written}{script if beside else ''}"):
+        raise PluginError(f"The work folder has {found.group()} in its name, to Nuke a frame or a view: name another")
     folder = node["work_folder"].evaluate() or ""
     if not folder.strip():
         raise PluginError("The work folder is empty: name a folder in which training and frames are kept")

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import nuke
 
@@ -20,6 +20,7 @@ from internal_inpaint_plugin.nuke_settings import in_render, run_folder
 from internal_inpaint_plugin.run import Run, View
 
 SECONDS = 1.0
+LONGEST = 300  # characters of a line: Nuke would widen the panel for more
 RENDERING = "::internal_inpaint_render"  # a variable of Nuke's own Tcl: set while a render runs (nuke_render.py)
 
 # The engine names options of its command line; the artist sees knobs.
@@ -54,27 +55,40 @@ class Watcher(threading.Thread):
         self.ended = threading.Event()
         self._shown = threading.Event()  # the main thread has shown what was sent last
         self._shown.set()
+        self._put_off = False  # Nuke was rendering: nothing was shown
+        self.begun = threading.Event()  # what was to be done first is done
+        if first is None:
+            self.begun.set()
+        self.stop_asked = False
         self._frames: Any = None
         self._sheet: Any = None
 
     def run(self) -> None:
-        if self._first is not None:
+        try:
             try:
-                self._first()
-            except PluginError as error:
-                self._send(_show_failure, str(error))
-                return
-            except Exception as error:  # a bug must not end as silence
-                self._send(_show_failure, f"The worker could not be started ({error!r})")
-                return
+                if self._first is not None:
+                    self._first()
+            finally:
+                self.begun.set()
+            self._watch()
+        except PluginError as error:
+            self._send_at_last(_show_failure, str(error))
+        except Exception as error:  # a bug must not end as silence
+            self._send_at_last(_show_failure, f"Something unexpected happened ({error!r})")
+
+    def _watch(self) -> None:
         while not self.ended.is_set():
             view, sheet = self.watched.look(), _time_of(self.watched.folder / "preview" / "contact_sheet.png")
-            # Nuke may be rendering: what it has not shown yet is not heaped up.
-            if self._shown.is_set() or not view.busy:
-                stopping = view.busy and (self.watched.folder / "stop").exists()
-                self._send(_show, view, sheet, "Stopping: the worker saves its state" if stopping else view.message)
             if not view.busy:
+                self._send_at_last(_show, view, sheet, view.message)
                 return
+            stopping = (self.watched.folder / "stop").exists()
+            if self.stop_asked and not stopping:
+                # A worker takes a stop from before its first breath for one that was meant for an earlier run.
+                self.watched.stop()
+            # Nuke may be busy: what it has not shown yet is not heaped up.
+            if self._shown.is_set():
+                self._send(_show, view, sheet, "Stopping: the worker saves its state" if stopping else view.message)
             self.ended.wait(SECONDS)
 
     def _send(self, show: Callable[..., None], *what: Any) -> None:
@@ -84,23 +98,50 @@ class Watcher(threading.Thread):
         except Exception:  # Nuke is going down
             self.ended.set()
 
+    def _send_at_last(self, show: Callable[..., None], *what: Any) -> None:
+        """What is told last must not get lost: once more, if Nuke was rendering."""
+        while not self.ended.is_set():
+            self._send(show, *what)
+            while not self._shown.wait(SECONDS):
+                if self.ended.is_set():
+                    return
+            if not self._put_off:
+                return
+            self.ended.wait(SECONDS)
+
     def _in_main_thread(self, show: Callable[..., None], *what: Any) -> None:
-        self._shown.set()
-        if self.ended.is_set():
-            return
         try:
-            if run_folder(self.node) != self.watched.folder:
-                self.ended.set()  # the node shows another version now
-            else:
-                show(self, *what)
+            self._put_off = not self.ended.is_set() and in_render()
+            if not self.ended.is_set() and not self._put_off:
+                self._in_its_place(show, *what)
         except Exception:  # the node was deleted, the script closed
             self.ended.set()
+        finally:
+            self._shown.set()
+
+    def _in_its_place(self, show: Callable[..., None], *what: Any) -> None:
+        here, there = run_folder(self.node), self.watched.folder
+        if here == there:
+            show(self, *what)
+            return
+        self.ended.set()  # the node shows another version now
+        if (here.name, here.parent.name) == (there.name, there.parent.name):  # the script was saved elsewhere
+            place = there.parent.parent
+            say(
+                self.node,
+                f"The work folder has changed: {there.name} is in {place}; set work folder to that to see it",
+            )
 
 
-def watch(node: Any, run: Run, first: Optional[Callable[[], Any]] = None) -> None:
-    """Watch a run for a node, instead of whatever was watched for it before."""
+def watch(node: Any, run: Run, first: Optional[Callable[[], Any]] = None, stop: bool = False) -> None:
+    """Watch a run for a node, instead of whatever was watched for it before.
+
+    Args:
+        stop: it was asked to stop, and is asked again until it has heard.
+    """
     leave(node)
     watcher = Watcher(node, run, first)
+    watcher.stop_asked = stop
     _watchers[:] = [other for other in _watchers if other.is_alive()]
     _watchers.append(watcher)
     watcher.start()
@@ -113,6 +154,14 @@ def leave(node: Any) -> None:
             watcher.ended.set()
 
 
+def beginning(node: Any) -> Optional[Watcher]:
+    """The watcher of this node that is about to start its worker."""
+    for watcher in _watchers:
+        if not watcher.begun.is_set() and not watcher.ended.is_set() and _name(watcher.node) == _name(node):
+            return watcher
+    return None
+
+
 def others_watch(node: Any, folder: Path) -> bool:
     """Whether another node, a copy of this one, shows the same run."""
     return any(
@@ -120,6 +169,11 @@ def others_watch(node: Any, folder: Path) -> bool:
         for watcher in _watchers
         if watcher.is_alive() and not watcher.ended.is_set()
     )
+
+
+def no_render() -> None:
+    """Had a render been broken off without a word, the Viewer would go on failing as renders do."""
+    nuke.tcl(f"unset -nocomplain {RENDERING}")
 
 
 def say(node: Any, message: str) -> None:
@@ -153,9 +207,7 @@ def _show_failure(watcher: Watcher, message: str) -> None:
 def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> None:
     """The run's latest state on its node, and its latest pictures in the Viewer."""
     node = watcher.node
-    if not in_render():
-        # Had a render been broken off without a word, the Viewer would go on failing as renders do.
-        nuke.tcl(f"unset -nocomplain {RENDERING}")
+    no_render()
     done = view.state == "done"
     percent = 100.0 if done else view.percent
     _set(node, "progress", f"{percent:.0f} %" if percent is not None and view.state != "empty" else "")
@@ -164,23 +216,32 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
     _set(node, "message", message)
     if sheet != watcher._sheet:
         watcher._sheet = sheet
-        node.node("Preview")["reload"].execute()
+        with no_undo():
+            node.node("Preview")["reload"].execute()
     stage = view.status.stage if view.status else None
     frames = (view.state, view.frames_done if stage == "render" else None)
     if frames != watcher._frames and (stage == "render" or not view.busy):
         watcher._frames = frames
-        node.node("Result")["reload"].execute()
+        with no_undo():
+            node.node("Result")["reload"].execute()
 
 
 def _set(node: Any, name: str, text: str) -> None:
     """Set a text knob, only where it changes, without an entry in the undo list."""
     text = plain(in_knobs(text)) or " "
     if node[name].value() != text:
-        nuke.Undo.disable()
-        try:
+        with no_undo():
             node[name].setValue(text)
-        finally:
-            nuke.Undo.enable()
+
+
+@contextlib.contextmanager
+def no_undo() -> Iterator[None]:
+    """What the node does to itself is no step of the artist's: undoing half of it would enable an inner Write."""
+    nuke.Undo.disable()
+    try:
+        yield
+    finally:
+        nuke.Undo.enable()
 
 
 def in_knobs(text: str) -> str:
@@ -190,7 +251,8 @@ def in_knobs(text: str) -> str:
 
 def plain(text: str) -> str:
     """One line that Nuke shows as it is: brackets would be run as Tcl, angles taken for HTML."""
-    return " ".join(text.translate(str.maketrans("[]<>", "()()")).split())
+    line = " ".join(text.translate(str.maketrans("[]<>", "()()")).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "\u2026"
 
 
 def _duration(seconds: float) -> str:

@@ -99,7 +99,7 @@ class Run:
 
     def __init__(self, folder: PathLike) -> None:
         self.folder = Path(folder).absolute()
-        self._heard, self._heard_at = "", time.monotonic()
+        self._heard, self._heard_at, self._moves = "", time.monotonic(), False
 
     def look(self) -> View:
         """How the run is doing now. Never raises and never waits."""
@@ -137,8 +137,11 @@ class Run:
 
     def _running(self, status: Status, record: Optional[Dict[str, Any]]) -> View:
         if status.updated != self._heard:
+            self._moves = bool(self._heard) and _seconds(status.updated) > _seconds(self._heard)
             self._heard, self._heard_at = status.updated, time.monotonic()
-        quiet = max(time.monotonic() - self._heard_at, _age(status.updated) - SILENT_S)
+        quiet = time.monotonic() - self._heard_at
+        if not self._moves:  # nothing but that machine's clock to go by, which may differ from ours
+            quiet = max(quiet, _age(status.updated) - SILENT_S)
         if status.host == socket.gethostname():
             quiet = max(quiet, _age(status.updated))  # the same clock
             if status.pid is not None and not workers.alive(status.pid):
@@ -304,7 +307,7 @@ def _command(record: Dict[str, Any]) -> str:
 
 def _seconds(updated: str) -> float:
     with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(updated)
+        moment = datetime.fromisoformat(updated.replace("Z", "+00:00"))  # Python 3.9 knows no Z
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     return 0.0
 

@@ -63,6 +63,7 @@ class Host:
     def __init__(self, script="", gui=True, views=("main",)):
         self.gui, self.views, self.frame = gui, list(views), 1.0
         self.violations, self.messages, self.printed, self.reloads = [], [], [], []
+        self.undoable = []  # what the artist's next undo would take back
         self.layers, self.tcl_variables, self.callbacks = {}, {}, {"beforeRender": [], "afterRender": []}
         self.queue, self.main, self.running = queue.Queue(), threading.current_thread(), True
         self.executing, self.cancel_after, self.executed, self.slowest = False, None, [], 0.0
@@ -181,7 +182,8 @@ class Host:
 
     def _filename(self, node):
         self.main_only("filename")
-        return node._knobs["file"]._text(self.frame) or None
+        small = node._knobs["proxy"]._text(self.frame) if self.root._knobs["proxy"]._held else ""
+        return small or node._knobs["file"]._text(self.frame) or None
 
     def _tcl(self, text):
         self.main_only("tcl")
@@ -206,6 +208,10 @@ class Host:
         finally:
             self._this.pop()
             self._knob = before
+
+    def edited(self, what):
+        if Undo.depth == 0:
+            self.undoable.append(what)
 
     def knob_set(self, node, knob):
         if code := node._knobs.get("knobChanged") and node._knobs["knobChanged"]._held:

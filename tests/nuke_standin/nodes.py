@@ -55,6 +55,7 @@ class Knob(Strict):
     def setValue(self, value):
         self._check("setValue")
         self._put(value)
+        self.host.edited(f"{self._node.fullName()}.{self._name}")
         self.host.knob_set(self._node, self)
         return True
 
@@ -87,6 +88,7 @@ class Knob(Strict):
             raise AttributeError("execute")
         if self._name == "reload":
             self.host.reloads.append(self._node.fullName())
+            self.host.edited(f"{self._node.fullName()}.version")  # a Read counts its reloads in a knob
         else:
             self.host.run_script(self._held, self._node)
 
@@ -249,7 +251,10 @@ class Node(Strict):
             elif step == "root":
                 node = self.host.root
             elif step not in ("this", ""):
-                raise ScriptError(f"{path}: the stand-in does not go to {step}")
+                beside = node._parent._inner if node._parent is not None else self.host.top
+                node = next((other for other in beside if other._knobs["name"]._held == step), None)
+                if node is None:
+                    raise ScriptError(f"{path}: no node {step} beside {self._knobs['name']._held}")
         if name not in node._knobs:
             raise ScriptError(f"{path}: {node._knobs['name']._held} has no knob {name}")
         return node._knobs[name]

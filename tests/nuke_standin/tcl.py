@@ -64,6 +64,8 @@ def command(words: list[str], value: Callable[[str], str], frame: float, variabl
         return f"{frame:g}"
     if name == "file" and len(rest) == 2 and rest[0] == "dirname":
         return os.path.dirname(rest[1]) or "."
+    if name == "file" and len(rest) == 3 and rest[0] == "join":
+        return os.path.join(*rest[1:])
     if name == "file" and len(rest) == 2 and rest[0] == "exists":
         return str(int(os.path.exists(rest[1])))
     if name == "format" and len(rest) == 2 and re.fullmatch(r"%0?\d*(\.\d+)?f", rest[0]):
