@@ -86,16 +86,20 @@ def test_every_status_that_the_engine_writes_is_understood(tmp_path, state, stag
         "resolution": "432x240",
     }
     error = {"error": "it broke"} if state == "failed" else {}
+    said.tell(warning="the object may be lost in frame(s) 1002-1040")
     said.tell(state=state, stage=stage, progress=0.5, message="hello", **told, **error)
     written = json.loads((tmp_path / "status.json").read_text())
     status = read_status(tmp_path)
-    for key in set(written) - {"version"}:
+    for key in set(written) - {"version", "warnings"}:
         assert getattr(status, key) == written[key]
+    assert list(status.warnings) == written["warnings"]
     view = Run(tmp_path).look()
     assert view.state == state
     assert view.message
     if state == "running":
         assert runs.STAGES[stage] in view.message
+    if state != "failed":
+        assert view.message.endswith("Warning: the object may be lost in frame(s) 1002-1040")
 
 
 def test_a_status_with_nothing_in_it_is_understood(tmp_path):

@@ -125,7 +125,8 @@ class Events:
         event = {**status, **(extra or {})}
         if extra is not None:
             self._append(event)
-        write_atomically(self._status, json.dumps(status, indent=1))
+        # Of the events, each warning is in its own; whoever comes later finds them all in the status.
+        write_atomically(self._status, json.dumps({**status, "warnings": self.warnings}, indent=1))
         self._told = time.monotonic()
         return event
 

@@ -43,6 +43,7 @@ class Status:
     frames: Optional[int] = None
     message: Optional[str] = None
     error: Optional[str] = None
+    warnings: Tuple[str, ...] = ()
     updated: str = ""
     pid: Optional[int] = None
     host: str = ""
@@ -53,6 +54,7 @@ _COUNTS = ("step", "steps", "frames_done", "frames", "pid")
 _KINDS: Dict[str, Tuple[type, ...]] = {
     field.name: (int, float) if field.name in _NUMBERS else (int,) if field.name in _COUNTS else (str,)
     for field in fields(Status)
+    if field.name != "warnings"
 }
 
 
@@ -110,7 +112,10 @@ def read_status(folder: PathLike) -> Optional[Status]:
     version = data.get("version", FORMAT)
     if not isinstance(version, int) or version > FORMAT or data.get("state") not in STATES:
         raise PluginError(f"{path} is of a newer Internal Inpaint: update the plugin to the worker's version")
-    return Status(**{name: data[name] for name, kinds in _KINDS.items() if _is(data.get(name), kinds)})
+    told = data.get("warnings")
+    warnings = tuple(str(warning) for warning in told) if isinstance(told, list) else ()
+    known = {name: data[name] for name, kinds in _KINDS.items() if _is(data.get(name), kinds)}
+    return Status(warnings=warnings, **known)
 
 
 def ask_to_stop(folder: PathLike) -> None:

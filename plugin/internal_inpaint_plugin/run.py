@@ -119,8 +119,8 @@ class Run:
         if status.state == "failed":
             return View("failed", status.error or "The worker failed: see worker.log", status)
         if status.state == "stopped":
-            return View("stopped", "Stopped: Resume goes on from here", status)
-        return View("done", f"Done{_quality(status)}", status)
+            return View("stopped", f"Stopped: Resume goes on from here{_warning(status)}", status)
+        return View("done", f"Done{_quality(status)}{_warning(status)}", status)
 
     def _before_the_first_word(self, record: Dict[str, Any]) -> View:
         seconds = time.time() - record["started"]
@@ -152,7 +152,7 @@ class Run:
                 return View("lost", "The worker has gone (killed, or the machine went down): Resume goes on", status)
         if quiet > SILENT_S:
             return View("silent", f"Nothing heard from the worker on {status.host} for {_duration(quiet)}", status)
-        return View("running", sentence(status), status)
+        return View("running", sentence(status) + _warning(status), status)
 
     def begin(self, job: Dict[str, Any], worker: str = "", inputs: Any = None) -> str:
         """Start the job, or find that it is under way or done already.
@@ -298,6 +298,14 @@ def sentence(status: Status) -> str:
 
 def _quality(status: Status) -> str:
     return f": PSNR {status.psnr:.1f} dB inside holes kept from training" if status.psnr is not None else ""
+
+
+def _warning(status: Status) -> str:
+    """The worker's last warning, to be put behind a sentence; the others are in the report."""
+    if not status.warnings:
+        return ""
+    which = "Warning" if len(status.warnings) == 1 else f"The last of {len(status.warnings)} warnings"
+    return f". {which}: {status.warnings[-1]}"
 
 
 def _command(record: Dict[str, Any]) -> str:
