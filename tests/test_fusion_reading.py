@@ -85,6 +85,25 @@ def test_a_missing_frame_shows_the_plate_with_a_label(tmp_path):
     assert np.array_equal(given, plate()), "the host's own picture is not drawn on"
 
 
+@pytest.mark.parametrize("window", [(4, 3, 28, 21), (-8, -6, 40, 30), (0, 0, 2, 2), (40, 0, 50, 24)])
+def test_the_label_stays_on_the_pixels_that_are_there(tmp_path, window):
+    """One outside the plate's data window would crash the host; the stand-in raises."""
+    _, node = node_of(tmp_path, [1001])
+    out = node.process(1003, plate(), window=window)
+    left, bottom, right, top = window
+    inside = np.zeros((24, 32), bool)
+    inside[max(0, 24 - top) : max(0, 24 - bottom), max(0, left) : max(0, right)] = True
+    drawn = np.any(out != plate(), axis=-1)
+    assert not drawn[~inside].any()
+    assert drawn.any() == (right - left > 10 and left < 32)
+
+
+def test_asked_for_the_size_alone_the_plate_is_passed_as_it_is(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    assert np.array_equal(node.process(1003, plate(), size_only=True), plate())
+    assert np.array_equal(node.process(1001, size_only=True), chart(1001)), "without a plate, the frame's own size"
+
+
 def test_a_missing_frame_in_a_render_fails_with_a_sentence_or_passes_the_plate(tmp_path):
     host, node = node_of(tmp_path, [1001])
     assert node.process(1003, plate(), final=True) is None
