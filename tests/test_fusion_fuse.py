@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -333,7 +333,7 @@ def test_a_worker_on_a_machine_with_another_clock(quick, tmp_path):
     status = run_folder(tmp_path) / "status.json"
     (run_folder(tmp_path) / "worker.json").unlink()
     said = {"state": "running", "stage": "train", "step": 1, "pid": 1, "host": "farm"}
-    hour_behind = datetime.now(timezone.utc) - timedelta(hours=1)
+    hour_behind = datetime.now(UTC) - timedelta(hours=1)
     for seconds in range(0, 45, 15):
         said["updated"] = (hour_behind + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
         status.write_text(json.dumps(said))
