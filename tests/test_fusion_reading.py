@@ -121,6 +121,14 @@ def test_without_anything_the_node_passes_the_plate_on(tmp_path):
     assert node.process(5) is None
 
 
+def test_a_still_is_there_at_all_times(tmp_path):
+    _, node = node_of(tmp_path, [1], offset=1001)
+    job = {"version": 1, "plate": "/shots/still_v003.exr", "output": "result/result.####.exr"}
+    (tmp_path / "InternalInpaint/InternalInpaint1/v001/job.json").write_text(json.dumps(job))
+    for time in (0, 1, 86):
+        assert np.array_equal(node.process(time, final=True), chart(1))
+
+
 def test_a_damaged_frame_is_no_crash(tmp_path):
     _, node = node_of(tmp_path, [1001, 1002])
     (tmp_path / "InternalInpaint/InternalInpaint1/v001/result/result.1002.exr").write_bytes(b"nothing")
@@ -131,10 +139,14 @@ def test_the_matte_and_what_the_files_do_not_hold(tmp_path):
     _, node = node_of(tmp_path, [1001])
     run = tmp_path / "InternalInpaint/InternalInpaint1/v001"
     write(run / "matte/frames/matte.1001.exr", chart(7))
-    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": "/m", "matte_frame": "1001"}))
+    (run / "job.json").write_text(
+        json.dumps({"version": 1, "plate": "/p.####.exr", "matte": "/m", "matte_frame": "1001"})
+    )
     node.set(Show=2)
     assert np.array_equal(node.process(1001), chart(7)), "one-frame roto: the matte that was found"
-    (run / "job.json").write_text(json.dumps({"version": 1, "plate": "/p", "matte": str(tmp_path / "m.####.exr")}))
+    (run / "job.json").write_text(
+        json.dumps({"version": 1, "plate": "/p.####.exr", "matte": str(tmp_path / "m.####.exr")})
+    )
     write(tmp_path / "m.1001.exr", chart(8))
     assert np.array_equal(node.process(1001), chart(8)), "else the artist's"
     node.set(Show=1)

@@ -256,8 +256,9 @@ def test_from_the_clip_to_the_finished_frames(tmp_path):
     assert fusion_node.to_current_clip(resolve.api) == "4 finished frames of plate lie on a new track above the clip"
     result = tmp_path / "InternalInpaint/plate/v001/result/result.%04d.exr"
     assert resolve.imported == [[{"FilePath": str(result), "StartIndex": 1001, "EndIndex": 1008}]]
+    # Frames 1003 to 1006: endFrame is the first that is not placed, as measured by others in versions 18 to 21.
     assert resolve.placed == [
-        [{"mediaPoolItem": "media item", "startFrame": 2, "endFrame": 5, "trackIndex": 2, "recordFrame": 86400}]
+        [{"mediaPoolItem": "media item", "startFrame": 2, "endFrame": 6, "trackIndex": 2, "recordFrame": 86400}]
     ]
     fusion_node.to_current_clip(resolve.api)
     assert len(resolve.bins) == 1, "the bin is used again"

@@ -339,7 +339,7 @@ def bring_in(project: Any, timeline: Any, item: Any, clip: Clip, run: Run) -> st
             {
                 "mediaPoolItem": media,
                 "startFrame": begin - frames[0],
-                "endFrame": end - frames[0],
+                "endFrame": end - frames[0] + 1,  # the first that is not placed
                 "trackIndex": timeline.GetTrackCount("video"),
                 "recordFrame": _whole(item.GetStart) + begin - clip.first,
             }
