@@ -129,6 +129,8 @@ class Host:
     def map_path(self, path):
         if self.comp_folder is not None and path.startswith("Comp:"):
             return f"{self.comp_folder}/{path[5:].lstrip('/')}"
+        if not path.startswith("/") and ":" not in path:
+            return f"/the/folder/that/the/host/was/started/in/{path}"  # no document says that it stays as it is
         return path
 
     def tool(self, name):
@@ -165,7 +167,7 @@ class Host:
 
     def create_folder(self, path):
         try:
-            os.makedirs(path, exist_ok=True)
+            os.mkdir(path)  # no document says that the folders above are made
         except OSError:
             return False
         return True
