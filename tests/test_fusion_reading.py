@@ -172,6 +172,17 @@ def test_newer_and_damaged_files_end_in_a_sentence(tmp_path):
     assert node.press("RefreshStatus") == "The worker says pondering: update the node"
 
 
+def test_what_a_status_says_wrongly_is_left_out(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    status = tmp_path / "InternalInpaint/InternalInpaint1/v001/status.json"
+    said = {"state": "done", "psnr": None, "eta_s": None, "step": None, "error": None, "message": None}
+    for wrong in ({}, {"psnr": "x"}, {"psnr": float("nan")}, {"pid": "12", "host": 7, "updated": 5}):
+        status.write_text(json.dumps(said | wrong))
+        assert node.press("RefreshStatus") == "Done"
+    status.write_text(json.dumps({"state": "running", "stage": "train", "eta_s": "soon", "percent": True, "step": 7}))
+    assert node.press("RefreshStatus").startswith("Nothing heard from the worker")
+
+
 @pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")
 def test_luacheck_has_nothing_to_say():
     done = subprocess.run(
