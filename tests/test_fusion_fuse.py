@@ -5,9 +5,11 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -168,13 +170,17 @@ def test_killed_stopped_resumed_finished(tmp_path):
 # ----------------------------------------------------------------------------------------- with a quick one
 
 
-@pytest.mark.parametrize("executes", ["words", "quotes", "shell", "raises", "never"])
+@pytest.mark.parametrize("executes", ["words", "quotes", "shell", "waits", "raises", "never"])
 def test_however_the_host_starts_programs(tmp_path, executes):
     path = tmp_path / HOSTILE
     make_shot(path)
     host = Host(path, executes=executes)
-    node = settle(host.node(), path, quick_worker(path))
+    # A host that waits for what it starts waits for the launcher, not for the training.
+    node = settle(host.node(), path, quick_worker(path, state="running" if executes == "waits" else "done"))
     node.press("StartTraining")
+    if executes == "waits":
+        wait(node, "Training: step 7")
+        return
     if executes == "never":
         assert node.press("RefreshStatus") == "Starting the worker", "nothing is started twice in haste"
         host.skew += 11
@@ -183,14 +189,16 @@ def test_however_the_host_starts_programs(tmp_path, executes):
     assert starts(run_folder(path)) == 1
 
 
-def test_a_host_that_starts_nothing_says_what_to_do(tmp_path):
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_host_that_starts_nothing_says_what_to_do(tmp_path, apart):
     make_shot(tmp_path)
-    host = Host(tmp_path, executes="never")
+    host = Host(tmp_path, executes="never", apart=apart)
     host.os_execute = lambda command: 1
     node = settle(host.node(), tmp_path, quick_worker(tmp_path))
     node.press("StartTraining")
     host.skew += 11
-    node.process(0)  # looking at pictures is enough: nothing waits
+    node.process(0)  # looking at pictures is enough where Process knows of the press: nothing waits
+    assert node.status == f"Starting the worker{': press Refresh' if apart else ' in another way'}"
     assert node.press("RefreshStatus") == "Starting the worker in another way"
     host.skew += 11
     job = run_folder(tmp_path) / "job.json"
@@ -264,6 +272,105 @@ def test_a_request_to_stop_does_not_stop_the_next_run(quick, tmp_path):
     wait(node, "Done")
 
 
+def test_stop_before_the_worker_has_begun(tmp_path):
+    """Nothing is started a second time, and the launcher, should it come late, ends."""
+    make_shot(tmp_path)
+    host = Host(tmp_path, executes="never")
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path))
+    node.press("StartTraining")
+    assert node.press("StopTraining") == "Stopping: the worker saves its state first"
+    assert node.press("RefreshStatus") == "Not trained yet: press Start Training"
+    host.skew += 11
+    node.press("RefreshStatus")
+    assert len(host.commands) == 1
+    subprocess.run(host.commands[0].split(" "), check=True)
+    until = time.monotonic() + 20
+    while (run_folder(tmp_path) / "stop").exists():
+        assert time.monotonic() < until, "the launcher did not see it"
+        time.sleep(0.05)
+    assert not (run_folder(tmp_path) / "starts.txt").exists()
+
+
+def test_a_pasted_node_joins_the_run_of_the_copied_one(tmp_path):
+    make_shot(tmp_path)
+    host = Host(tmp_path, executes="never")
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path))
+    node.press("StartTraining")
+    pasted = host.node("InternalInpaint1_1", saved=node.save())
+    assert pasted.press("StartTraining") == "Starting the worker"
+    assert len(host.commands) == 1, "one worker, though it has not begun"
+
+
+def test_a_start_of_another_day_is_forgotten(tmp_path):
+    make_shot(tmp_path)
+    host = Host(tmp_path, executes="never")
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path))
+    node.press("StartTraining")  # and the machine went down
+    host.skew += 86400
+    node = host.node(saved=node.save())
+    assert node.press("RefreshStatus") == "Not trained yet: press Start Training"
+    node.process(0)
+    assert len(host.commands) == 1, "nothing starts by itself"
+
+
+def test_what_a_folder_says_is_never_run(tmp_path):
+    make_shot(tmp_path)
+    host = Host(tmp_path, executes="never")
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path))
+    node.press("StartTraining")
+    asked = json.loads((run_folder(tmp_path) / "starting.json").read_text())
+    (run_folder(tmp_path) / "starting.json").write_text(json.dumps(asked | {"second": "touch /tmp/owned"}))
+    node = host.node(saved=node.save())
+    host.skew += 11
+    assert node.press("RefreshStatus") == "Starting the worker: press Refresh"
+    assert len(host.commands) == 1
+
+
+def test_a_worker_on_a_machine_with_another_clock(quick, tmp_path):
+    host, node = quick
+    node.press("StartTraining")
+    wait(node, "Done")
+    status = run_folder(tmp_path) / "status.json"
+    (run_folder(tmp_path) / "worker.json").unlink()
+    said = {"state": "running", "stage": "train", "step": 1, "pid": 1, "host": "farm"}
+    hour_behind = datetime.now(UTC) - timedelta(hours=1)
+    for seconds in range(0, 45, 15):
+        said["updated"] = (hour_behind + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+        status.write_text(json.dumps(said))
+        line = node.press("RefreshStatus")
+        host.skew += 15
+    assert line == "Training: step 1", "it speaks, whatever time it says it is"
+    host.skew += 100
+    assert "Nothing heard from the worker on farm for" in node.press("RefreshStatus")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_status_line_is_right_though_a_render_takes_no_values(tmp_path, apart):
+    make_shot(tmp_path)
+    host = Host(tmp_path, apart=apart, locks=True)
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path))
+    node.press("StartTraining")
+    until = time.monotonic() + 60
+    while not (run_folder(tmp_path) / "summary.json").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    node.process(0)
+    assert node.status == "Starting the worker"
+    assert node.press("RefreshStatus").startswith("Done")
+
+
+def test_the_last_words_of_a_long_log(tmp_path):
+    make_shot(tmp_path)
+    node = settle(Host(tmp_path).node(), tmp_path, quick_worker(tmp_path, says="internal-inpaint: no memory; wait"))
+    node.press("StartTraining")
+    wait(node, "No memory")
+    log = run_folder(tmp_path) / "worker.log"
+    log.write_text("of another run\n" * 100_000)
+    assert node.press("StartTraining") == "Starting the worker"
+    assert wait(node, "No memory") == "No memory; wait"
+    assert json.loads((run_folder(tmp_path) / "worker.json").read_text())["log_start"] == 15 * 100_000
+
+
 def test_progress_in_words(tmp_path):
     make_shot(tmp_path)
     host = Host(tmp_path)
@@ -275,7 +382,7 @@ def test_progress_in_words(tmp_path):
     assert len(host.commands) == 1, "one worker at a time"
     host.skew += 100
     assert "Nothing heard from the worker on" in node.press("RefreshStatus")
-    host.children[0].kill()
+    os.kill(json.loads((run_folder(tmp_path) / "status.json").read_text())["pid"], signal.SIGKILL)
     assert wait(node, "has gone")
 
 
@@ -328,12 +435,17 @@ def test_the_host_side_package_understands_the_fuses_folder(quick, tmp_path):
         ),
         ({"id": "Saver", "clip": "{}/plate.1001.exr"}, "plate.####.exr", 0),
         ({"id": "MediaIn", "media": "{}/plate.[1001-1004].exr"}, "plate.####.exr", 1001),
+        ({"id": "MediaIn", "media": "{}/plate.[8-12].exr"}, "plate.#.exr", 1001),  # of no fixed padding
     ],
 )
 def test_the_plate_is_found_at_what_is_connected(tmp_path, loader, plate, offset):
     make_shot(tmp_path)
     loader = {k: v.format(tmp_path) if isinstance(v, str) else v for k, v in loader.items()}
-    tools = [Tool("Fuse.InternalInpaint", "InternalInpaint1", input="Plate1"), Tool(name="Plate1", **loader)]
+    tools = [
+        Tool("Fuse.InternalInpaint", "InternalInpaint1", input="Router1"),
+        Tool("PipeRouter", "Router1", input="Plate1"),
+        Tool(name="Plate1", **loader),
+    ]
     node = settle(Host(tmp_path, tools=tools).node(), tmp_path, quick_worker(tmp_path), PlateFile="")
     node.press("StartTraining")
     wait(node, "Done")
@@ -412,10 +524,19 @@ def test_what_is_written_for_windows(tmp_path):
     assert host.commands == [f'cmd.exe /d /s /c ""{run}\\start.cmd""']
     lines = (run_folder(path) / "start.cmd").read_bytes().decode().split("\r\n")
     assert lines[0] == "@echo off"
-    assert f'cd /d "{run.replace("%", "%%")}"' in lines
+    # The host may wait for it: it starts itself anew, its own path in quotes that cmd takes off last.
+    assert lines[2:5] == ['if "%~1"=="go" goto go', 'start "" /b cmd.exe /d /s /c ^""%~f0" go^"', "exit /b 0"]
     assert 'set "PYTHONPATH="' in lines
-    exe = str(path / "inpaint.exe").replace("/", "\\").replace("%", "%%")
-    assert lines[-2] == f'"{exe}" run "job.json" --progress plain >>worker.log 2>&1 <nul'
+    # Full paths: cmd cannot go to a folder of another machine.
+    assert not [line for line in lines if line.startswith(("cd", "pushd"))]
+    run, exe = run.replace("%", "%%"), str(path / "inpaint.exe").replace("/", "\\").replace("%", "%%")
+    assert lines[-3].startswith(f'>"{run}\\worker.json" echo {{"pid": 0, "host": "%COMPUTERNAME%", "started": ')
+    assert lines[-2] == f'"{exe}" run "{run}\\job.json" --progress plain >>"{run}\\worker.log" 2>&1 <nul'
+    host.skew += 11
+    node.press("RefreshStatus")
+    assert host.commands[1] == f'""{run.replace("%%", "%")}\\start.cmd""'
+    node.set(WorkFolder=str(tmp_path / "%TEMP%"))
+    assert "has a name between two %, which Windows would replace" in node.press("StartTraining")
     node.set(WorkFolder=str(tmp_path / "ü"))
     assert "has letters that this host's Lua cannot open on Windows" in node.press("StartTraining")
 

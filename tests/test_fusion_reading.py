@@ -85,6 +85,25 @@ def test_a_missing_frame_shows_the_plate_with_a_label(tmp_path):
     assert np.array_equal(given, plate()), "the host's own picture is not drawn on"
 
 
+@pytest.mark.parametrize("window", [(4, 3, 28, 21), (-8, -6, 40, 30), (0, 0, 2, 2), (40, 0, 50, 24)])
+def test_the_label_stays_on_the_pixels_that_are_there(tmp_path, window):
+    """One outside the plate's data window would crash the host; the stand-in raises."""
+    _, node = node_of(tmp_path, [1001])
+    out = node.process(1003, plate(), window=window)
+    left, bottom, right, top = window
+    inside = np.zeros((24, 32), bool)
+    inside[max(0, 24 - top) : max(0, 24 - bottom), max(0, left) : max(0, right)] = True
+    drawn = np.any(out != plate(), axis=-1)
+    assert not drawn[~inside].any()
+    assert drawn.any() == (right - left > 10 and left < 32)
+
+
+def test_asked_for_the_size_alone_the_plate_is_passed_as_it_is(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    assert np.array_equal(node.process(1003, plate(), size_only=True), plate())
+    assert np.array_equal(node.process(1001, size_only=True), chart(1001)), "without a plate, the frame's own size"
+
+
 def test_a_missing_frame_in_a_render_fails_with_a_sentence_or_passes_the_plate(tmp_path):
     host, node = node_of(tmp_path, [1001])
     assert node.process(1003, plate(), final=True) is None
@@ -100,6 +119,14 @@ def test_without_anything_the_node_passes_the_plate_on(tmp_path):
     out = node.process(5, plate())
     assert np.array_equal(out[10:], plate()[10:])
     assert node.process(5) is None
+
+
+def test_a_still_is_there_at_all_times(tmp_path):
+    _, node = node_of(tmp_path, [1], offset=1001)
+    job = {"version": 1, "plate": "/shots/still_v003.exr", "output": "result/result.####.exr"}
+    (tmp_path / "InternalInpaint/InternalInpaint1/v001/job.json").write_text(json.dumps(job))
+    for time in (0, 1, 86):
+        assert np.array_equal(node.process(time, final=True), chart(1))
 
 
 def test_a_damaged_frame_is_no_crash(tmp_path):
@@ -135,6 +162,17 @@ def test_newer_and_damaged_files_end_in_a_sentence(tmp_path):
     assert "is of a newer Internal Inpaint: update the node" in node.press("RefreshStatus")
     status.write_text(json.dumps({"state": "pondering"}))
     assert node.press("RefreshStatus") == "The worker says pondering: update the node"
+
+
+def test_what_a_status_says_wrongly_is_left_out(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    status = tmp_path / "InternalInpaint/InternalInpaint1/v001/status.json"
+    said = {"state": "done", "psnr": None, "eta_s": None, "step": None, "error": None, "message": None}
+    for wrong in ({}, {"psnr": "x"}, {"psnr": float("nan")}, {"pid": "12", "host": 7, "updated": 5}):
+        status.write_text(json.dumps(said | wrong))
+        assert node.press("RefreshStatus") == "Done"
+    status.write_text(json.dumps({"state": "running", "stage": "train", "eta_s": "soon", "percent": True, "step": 7}))
+    assert node.press("RefreshStatus").startswith("Nothing heard from the worker")
 
 
 @pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")

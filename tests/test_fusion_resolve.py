@@ -17,6 +17,8 @@ from internal_inpaint_plugin.run import Run
 
 SCRIPT = ROOT / "resolve_fuse" / "InternalInpaintToClip.py"
 MACRO = ROOT / "resolve_fuse" / "InternalInpaint.setting"
+# Arguments that the stubs' own words call optional, or that came with a later version.
+OPTIONAL = {"AddTrack": {1}, "GetLeftOffset": {0}, "GetDuration": {0}, "GetStart": {0}}
 # What Fusion gives a file: constructors, and nothing else.
 CONSTRUCTORS = {
     "ordered", "MacroOperator", "InstanceInput", "InstanceOutput", "Input", "Loader", "Clip", "Dissolve", "FuID",
@@ -116,7 +118,8 @@ def test_every_call_is_one_of_the_published_api():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and re.match("[A-Z]", node.func.attr):
             name, count = node.func.attr, len(node.args)
             assert name in methods, f"Resolve has no {name}"
-            assert any(count in counts for counts in methods[name].values()), f"{name} with {count} argument(s)"
+            known = set.union(*methods[name].values()) | OPTIONAL.get(name, set())
+            assert count in known, f"{name} with {count} argument(s)"
             called.add(name)
     assert called >= {"ImportFusionComp", "ImportMedia", "AppendToTimeline", "GetCurrentVideoItem"}
 
@@ -138,7 +141,8 @@ class Strict:
             raise AssertionError(f"{self._of}.{name} is not foreseen")
 
         def call(*arguments):
-            assert len(arguments) in stub_methods()[name][self._of], f"{self._of}.{name}{arguments}"
+            counts = stub_methods()[name][self._of] | OPTIONAL.get(name, set())
+            assert len(arguments) in counts, f"{self._of}.{name}{arguments}"
             self.calls.append((name, arguments))
             found = self._does[name]
             return found(*arguments) if callable(found) else found
@@ -149,7 +153,7 @@ class Strict:
 class Resolve:
     """A project with one clip, frames 1003 to 1006 of plate.[1001-1008].exr at timeline frame 86400."""
 
-    def __init__(self, folder, comps=0, path=None, imports=("dict",), item=True):
+    def __init__(self, folder, comps=0, path=None, imports=("dict",), item=True, old=False):
         self.comps, self.tracks, self.bins, self.imported, self.placed = [], 1, [], [], []
 
         def import_comp(path):
@@ -163,8 +167,8 @@ class Resolve:
             self.imported.append(items)
             return ["media item"]
 
-        def add_track(kind, options):
-            assert (kind, options) == ("video", {"index": self.tracks + 1})
+        def add_track(kind):
+            assert kind == "video"
             self.tracks += 1
             return True
 
@@ -177,10 +181,20 @@ class Resolve:
             self.placed.append(items)
             return ["item"]
 
+        def whole(frames):
+            """Versions before 20 take no argument, and answer nothing to one."""
+
+            def answer(*arguments):
+                assert arguments in ((False,), ())
+                return None if old and arguments else frames
+
+            return answer
+
         media = Strict("MediaPoolItem", GetClipProperty=path or f"{folder}/plate.[1001-1008].exr")
         self.item = Strict(
             "TimelineItem",
-            GetMediaPoolItem=media, GetName="plate", GetLeftOffset=2, GetDuration=4, GetStart=86400,
+            GetMediaPoolItem=media, GetName="plate",
+            GetLeftOffset=whole(2), GetDuration=whole(4), GetStart=whole(86400),
             GetFusionCompCount=lambda: comps + len(self.comps), ImportFusionComp=import_comp,
         )  # fmt: skip
         self.root = Strict("Folder", GetSubFolderList=lambda: self.bins)
@@ -242,8 +256,9 @@ def test_from_the_clip_to_the_finished_frames(tmp_path):
     assert fusion_node.to_current_clip(resolve.api) == "4 finished frames of plate lie on a new track above the clip"
     result = tmp_path / "InternalInpaint/plate/v001/result/result.%04d.exr"
     assert resolve.imported == [[{"FilePath": str(result), "StartIndex": 1001, "EndIndex": 1008}]]
+    # Frames 1003 to 1006: endFrame is the first that is not placed, as others have measured in version 21.
     assert resolve.placed == [
-        [{"mediaPoolItem": "media item", "startFrame": 2, "endFrame": 5, "trackIndex": 2, "recordFrame": 86400}]
+        [{"mediaPoolItem": "media item", "startFrame": 2, "endFrame": 6, "trackIndex": 2, "recordFrame": 86400}]
     ]
     fusion_node.to_current_clip(resolve.api)
     assert len(resolve.bins) == 1, "the bin is used again"
@@ -256,11 +271,13 @@ def test_a_run_that_is_not_finished_is_not_brought_in(tmp_path):
         fusion_node.to_current_clip(Resolve(tmp_path / "shot").api)
 
 
-def test_a_resolve_that_takes_paths_only(tmp_path):
+def test_an_older_resolve(tmp_path):
+    """It takes paths only, and no argument where newer ones ask for fractions."""
     (tmp_path / "shot").mkdir()
     finished_run(tmp_path / "InternalInpaint/plate/v001", range(1001, 1009))
-    resolve = Resolve(tmp_path / "shot", imports=("paths",))
+    resolve = Resolve(tmp_path / "shot", imports=("paths",), old=True)
     fusion_node.to_current_clip(resolve.api)
+    assert resolve.placed[0][0]["recordFrame"] == 86400
     assert resolve.imported[0][0].endswith("result.1001.exr")
     (tmp_path / "InternalInpaint/plate/v001/result/result.1004.exr").unlink()
     with pytest.raises(PluginError, match="finished frame 1004 is missing"):
@@ -277,6 +294,18 @@ def test_a_resolve_that_takes_paths_only(tmp_path):
 def test_what_cannot_be_done_is_one_sentence(tmp_path, options, sentence, capsys):
     assert fusion_node.main(Resolve(tmp_path, **options).api) == 2
     assert capsys.readouterr().err.startswith(f"Internal Inpaint: {sentence}")
+
+
+def test_a_resolve_that_answers_nothing_is_one_sentence(tmp_path, capsys):
+    resolve = Resolve(tmp_path)
+    resolve.api._does["GetProjectManager"] = lambda: None
+    assert fusion_node.main(resolve.api) == 2
+    assert "Resolve answers otherwise than its API says" in capsys.readouterr().err
+
+
+def test_a_clip_of_unpadded_numbers(tmp_path):
+    *_, clip = fusion_node.current_clip(Resolve(tmp_path, path="C:\\shots\\010\\plate.[8-12].exr").api)
+    assert (clip.plate, clip.first, clip.length) == ("C:/shots/010/plate.#.exr", 10, 4)
 
 
 @pytest.mark.parametrize("plugin", [True, False])

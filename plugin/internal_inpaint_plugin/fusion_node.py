@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from internal_inpaint_plugin.errors import PluginError
 from internal_inpaint_plugin.job_folder import PathLike, read_job
@@ -257,11 +257,27 @@ def current_clip(resolve: Any) -> Tuple[Any, Any, Any, Clip]:
     if not found:
         raise PluginError(f"{path or item.GetName()} is no image sequence: render the clip as EXR files first")
     digits = found.group(1)
-    plate = path[: found.start()] + "#" * max(2, len(digits)) + found.group(3)
+    plate = path[: found.start()] + "#" * len(digits) + found.group(3)  # a single # takes any padding
     name = re.sub(r"\W", "_", os.path.basename(path[: found.start()]).strip("._- ")) or "clip"
     media_first = int(digits)
-    first = media_first + int(item.GetLeftOffset(False))
-    return project, timeline, item, Clip(name, plate, first, media_first, int(item.GetDuration(False)))
+    first = media_first + _whole(item.GetLeftOffset)
+    return project, timeline, item, Clip(name, plate, first, media_first, _whole(item.GetDuration))
+
+
+def _whole(frames: Callable[..., Any]) -> int:
+    """Whole frames of a clip: newer versions of Resolve ask whether fractions are wanted, older ones take nothing.
+
+    Raises:
+        PluginError: Resolve does not say.
+    """
+    for arguments in ((False,), ()):
+        try:
+            found = frames(*arguments)
+        except TypeError:
+            continue
+        if found is not None:
+            return int(found)
+    raise PluginError("Resolve does not say where the clip lies: place the playhead on a clip of the edit page")
 
 
 def run_of(clip: Clip) -> Optional[Run]:
@@ -307,7 +323,7 @@ def bring_in(project: Any, timeline: Any, item: Any, clip: Clip, run: Run) -> st
     if not folder or not pool.SetCurrentFolder(folder):
         raise PluginError(f"Resolve makes no bin {BIN}: is the project read-only?")
     media = _import(pool, pattern, frames)
-    if not timeline.AddTrack("video", {"index": timeline.GetTrackCount("video") + 1}):
+    if not timeline.AddTrack("video"):  # above all others
         raise PluginError("Resolve adds no track: is the timeline locked?")
     begin = max(clip.first, frames[0])
     end = min(clip.first + clip.length - 1, frames[-1])
@@ -318,9 +334,9 @@ def bring_in(project: Any, timeline: Any, item: Any, clip: Clip, run: Run) -> st
             {
                 "mediaPoolItem": media,
                 "startFrame": begin - frames[0],
-                "endFrame": end - frames[0],
+                "endFrame": end - frames[0] + 1,  # the first that is not placed
                 "trackIndex": timeline.GetTrackCount("video"),
-                "recordFrame": int(item.GetStart(False)) + begin - clip.first,
+                "recordFrame": _whole(item.GetStart) + begin - clip.first,
             }
         ]
     )
@@ -363,7 +379,9 @@ def main(resolve: Any = None) -> int:
         return 0
     except PluginError as error:
         print(f"Internal Inpaint: {error}", file=sys.stderr)
-        return 2
+    except (AttributeError, TypeError) as error:  # None where an object was expected: no project manager, no page
+        print(f"Internal Inpaint: Resolve answers otherwise than its API says ({error})", file=sys.stderr)
+    return 2
 
 
 def write_shipped_macro(path: PathLike) -> None:

@@ -39,11 +39,15 @@ class Tool:
 
 
 class Held:
-    """Pixels [height, width, 4], the top row first, as they lie in the file."""
+    """Pixels [height, width, 4], the top row first, as they lie in the file.
 
-    def __init__(self, pixels: np.ndarray, path: str = "") -> None:
+    ``window``: left, bottom, right and top of those that are there, from the bottom left; all where ``None``.
+    """
+
+    def __init__(self, pixels: np.ndarray, path: str = "", window=None) -> None:
         self.pixels, self.path = pixels, path
         self.height, self.width = pixels.shape[:2]
+        self.window = window or (0, 0, self.width, self.height)
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -75,7 +79,10 @@ class Host:
         numbering: what ``Clip:GetFrame(n)`` takes: the file's ``number``, ``count`` from the sequence's
             first file, from the ``given`` one, or the file ``alone``, whatever n.
         executes: how ``bmd.executebg`` starts a command: ``words`` (split at spaces, no quoting), ``shell``,
-            ``quotes`` (split as a shell would), ``never`` (silently), ``raises``.
+            ``quotes`` (split as a shell would), ``waits`` (until it has ended, and what it prints too), ``never``
+            (silently), ``raises``.
+        apart: Process runs in a Lua state of its own, and sees nothing that the other events have remembered.
+        locks: during Process no control that is not external takes a value.
         metadata: whether images say which file they are of.
         sandboxed: Lua without ``io`` and ``os``.
         windows: Lua says that it runs there; what the node writes can be read, not run.
@@ -90,10 +97,13 @@ class Host:
         tools=(),
         sandboxed=False,
         windows=False,
+        apart=True,
+        locks=False,
         fuse=FUSE,
     ) -> None:
         self.comp_folder, self.numbering, self.executes = comp_folder, numbering, executes
         self.with_metadata, self.sandboxed, self.windows, self.fuse_path = metadata, sandboxed, windows, str(fuse)
+        self.apart, self.locks = apart, locks
         self.source = Path(fuse).read_text(encoding="utf-8")
         self.tools = {tool.name: tool for tool in tools}
         self.rendering, self.skew, self.node_name = False, 0, ""
@@ -119,6 +129,8 @@ class Host:
     def map_path(self, path):
         if self.comp_folder is not None and path.startswith("Comp:"):
             return f"{self.comp_folder}/{path[5:].lstrip('/')}"
+        if not path.startswith("/") and ":" not in path:
+            return f"/the/folder/that/the/host/was/started/in/{path}"  # no document says that it stays as it is
         return path
 
     def tool(self, name):
@@ -140,8 +152,13 @@ class Host:
         }
         if self.executes == "raises":
             raise RuntimeError("executebg is not to be had")
+        environment = dict(os.environ, **self.environment)
+        if self.executes == "waits":
+            try:
+                subprocess.run(command.split(" "), env=environment, capture_output=True, timeout=20)
+            except subprocess.TimeoutExpired:
+                self.violation(f"the host waits for {command}")
         if self.executes in words:
-            environment = dict(os.environ, **self.environment)
             self.children.append(subprocess.Popen(words[self.executes](), env=environment))
 
     def os_execute(self, command):
@@ -150,7 +167,7 @@ class Host:
 
     def create_folder(self, path):
         try:
-            os.makedirs(path, exist_ok=True)
+            os.mkdir(path)  # no document says that the folders above are made
         except OSError:
             return False
         return True
@@ -176,9 +193,10 @@ class Host:
             return None
 
     def hold(self, held: Held) -> str:
-        """Lua's side of a picture: its number, width, height and file."""
+        """Lua's side of a picture: its number, width, height, data window and file."""
         self._held.append(held)
-        return f"{len(self._held) - 1} {held.width} {held.height} {held.path}"
+        left, bottom, right, top = held.window
+        return f"{len(self._held) - 1} {held.width} {held.height} {left} {bottom} {right} {top} {held.path}"
 
     def held(self, number) -> Held:
         return self._held[int(number)]
@@ -197,7 +215,7 @@ class Host:
 
     def copy(self, number):
         held = self.held(number)
-        return self.hold(Held(held.pixels.copy(), held.path))
+        return self.hold(Held(held.pixels.copy(), held.path, held.window))
 
     def get_pixel(self, number, x, y):
         held = self.held(number)
@@ -245,11 +263,18 @@ class Node:
         self._strictly()
         return self.status
 
-    def process(self, time=0, plate: np.ndarray | None = None, final=False) -> np.ndarray | None:
-        """What the node gives for a frame of the comp, top row first; ``None`` where it fails."""
+    def process(
+        self, time=0, plate: np.ndarray | None = None, final=False, window=None, size_only=False
+    ) -> np.ndarray | None:
+        """What the node gives for a frame of the comp, top row first; ``None`` where it fails.
+
+        Args:
+            window: the plate's data window, see ``Held``.
+            size_only: a request before the render, in which images have a size and no pixels.
+        """
         self.host.rendering = final
-        held = None if plate is None else self.host.hold(Held(plate.astype(np.float32)))
-        out = self._driver.process(time, not final, held)
+        held = None if plate is None else self.host.hold(Held(plate.astype(np.float32), "", window))
+        out = self._driver.process(time, not final, held, size_only)
         self._strictly()
         return None if out is None else self.host.held(out).pixels
 

@@ -11,7 +11,9 @@ for name in ([[violation print map_path tool execute os_execute create_folder fo
     read_frame copy get_pixel set_pixel clock_skew is_rendering]]):gmatch("%S+") do
     host[name] = python[name]
 end
-for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed", "windows" }) do host[name] = python[name] end
+for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed", "windows", "apart", "locks" }) do
+    host[name] = python[name]
+end
 local NONE = {}  -- stands for nil in a table of members
 
 local function violation(text, ...)
@@ -68,13 +70,15 @@ end
 
 local image_of = {}  -- stand-in object to the number of what Python holds
 
--- `held`: "number width height file".
-local function wrap_image(held, own)
+-- `held`: "number width height left bottom right top file". Only the pixels of the data window are there.
+local function wrap_image(held, own, no_data)
     local object
-    local number, width, height, path = held:match("^(%d+) (%d+) (%d+) (.*)$")
+    local number, width, height, left, bottom, right, top, path = held:match(
+        "^(%d+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (.*)$")
     number, width, height = tonumber(number), tonumber(width), tonumber(height)
+    left, bottom, right, top = tonumber(left), tonumber(bottom), tonumber(right), tonumber(top)
     local function at(x, y)
-        if x ~= math.floor(x) or y ~= math.floor(y) or x < 0 or y < 0 or x >= width or y >= height then
+        if no_data or x ~= math.floor(x) or y ~= math.floor(y) or x < left or y < bottom or x >= right or y >= top then
             violation("pixel %s, %s is outside the image: Fusion crashes", tostring(x), tostring(y))
         end
         return x, y
@@ -82,9 +86,11 @@ local function wrap_image(held, own)
     object = strict("Image", {
         Width = width, Height = height, OriginalWidth = width, OriginalHeight = height,
         Depth = 8, XScale = 1, YScale = 1, ProxyScale = 1, Field = -1,
+        DataWindow = strict("FuRectInt", { left = left, bottom = bottom, right = right, top = top }),
         Metadata = path ~= "" and { Filename = path } or NONE,
         Copy = function(this)
             want(this, "Image", "Copy")
+            if no_data then violation("Copy of an image without pixels") end
             return wrap_image(host.copy(number), true)
         end,
         GetPixel = function(this, x, y, pixel)
@@ -144,7 +150,6 @@ local CONTROLS = {
 
 local node = { inputs = {}, order = {}, outputs = {}, nests = 0 }
 local inside  -- the event function that runs now
-local env
 
 local function check_attributes(id, attributes)
     local of = attributes.LINKID_DataType
@@ -181,6 +186,7 @@ end
 local function add_input(this, label, id, attributes)
     want(this, "self", "AddInput")
     if inside ~= "Create" then violation("AddInput outside Create") end
+    if node.made and node.inputs[id] then return node.inputs[id].object end  -- Create of another Lua state
     if type(label) ~= "string" or type(id) ~= "string" or not id:match("^%a[%w_]*$") or node.inputs[id] then
         violation("AddInput(%s, %s)", tostring(label), tostring(id))
     end
@@ -213,6 +219,7 @@ local function add_input(this, label, id, attributes)
                 violation("%s:SetSource in Process renders for ever", id)
             end
             if attributes.INP_Disabled then violation("%s is disabled", id) end
+            if inside == "Process" and host.locks and attributes.INP_External == false then return end
             input.value = held_to(input, value.Value)
         end,
         GetAttr = function(_, name) return attributes[name] end,
@@ -331,7 +338,7 @@ local REGISTRY = { REGS_Name = "string", REGS_Category = "string", REGS_OpIconSt
 local registered
 local globals = {
     FuRegisterClass = function(name, class, attributes)
-        if registered or not name:match("^%a[%w_]*$") or class ~= "CT_Tool" then violation("FuRegisterClass") end
+        if not name:match("^%a[%w_]*$") or class ~= "CT_Tool" then violation("FuRegisterClass") end
         for key, value in pairs(attributes) do
             if type(value) ~= REGISTRY[key] then violation("FuRegisterClass: %s", tostring(key)) end
         end
@@ -342,7 +349,7 @@ local globals = {
     end,
     CT_Tool = "CT_Tool",
     Text = Text, Number = Number, Pixel = Pixel, Clip = Clip,
-    bmd = bmd_object, self = self_object,
+    bmd = bmd_object,
     io = host.sandboxed and NONE or io,
     os = host.sandboxed and NONE or {
         time = function() return os.time() + host.clock_skew() end,
@@ -356,35 +363,51 @@ for _, name in ipairs({ "assert", "error", "ipairs", "pairs", "pcall", "select",
     "string", "table", "math", "debug", "unpack" }) do
     globals[name] = _G[name]
 end
-env = setmetatable({}, {
-    __index = function(_, key)
-        local found = globals[key]
-        if found == nil then violation("no global %s", tostring(key)) end
-        if found == NONE then return nil end
-        return found
-    end,
-    __newindex = function(_, key, value)
-        if not (key:match("^In%u") or key:match("^Out%u") or key == "Create" or key == "NotifyChanged"
-            or key == "Process" or key == "OnAddToFlow") then
-            violation("the Fuse sets the global %s", key)
-        end
-        globals[key] = value
-    end,
-})
 
-local chunk = assert(loadstring(host.source, "@" .. host.fuse_path))
-setfenv(chunk, env)
-chunk()
-if not registered then violation("no FuRegisterClass") end
+-- A Lua state of the Fuse: its file, run with globals and locals of its own. `object`: what `self` is.
+local function load_fuse(object)
+    local own = setmetatable({ self = object }, { __index = globals })
+    local env = setmetatable({}, {
+        __index = function(_, key)
+            local found = own[key]
+            if found == nil then violation("no global %s", tostring(key)) end
+            if found == NONE then return nil end
+            return found
+        end,
+        __newindex = function(_, key, value)
+            if not (key:match("^In%u") or key:match("^Out%u") or key == "Create" or key == "NotifyChanged"
+                or key == "Process" or key == "OnAddToFlow") then
+                violation("the Fuse sets the global %s", key)
+            end
+            own[key] = value
+        end,
+    })
+    local chunk = assert(loadstring(host.source, "@" .. host.fuse_path))
+    setfenv(chunk, env)
+    chunk()
+    if not registered then violation("no FuRegisterClass") end
+    return env
+end
+
+load_fuse(NONE)  -- as Fusion starts, for FuRegisterClass alone
+local env = load_fuse(self_object)
+-- Process is reported not to see what NotifyChanged and OnAddToFlow have set.
+local process_env = host.apart and load_fuse(self_object) or env
 
 local function event(name, ...)
     inside = name
-    local ok, why = pcall(env[name], ...)
+    local ok, why = pcall((name == "Process" and process_env or env)[name], ...)
     inside = nil
     if not ok then host.violation(name .. " raised " .. tostring(why)) end
 end
 
 event("Create")
+node.made = true
+if process_env ~= env then
+    inside = "Create"
+    process_env.Create()
+    inside = nil
+end
 if node.nests ~= 0 then violation("a control nest is open") end
 
 local driver = {}
@@ -427,16 +450,16 @@ function driver.value(id) return node.inputs[id].value end
 function driver.ids() return table.concat(node.order, " ") end
 function driver.kind(id) return node.inputs[id].attributes.LINKID_DataType end
 
-function driver.process(time, quick, held)
+function driver.process(time, quick, held, size_only)
     for _, input in pairs(node.inputs) do
         if input.attributes.LINKID_DataType == "Image" then
-            input.value = input.id == "Input" and held and wrap_image(held, false) or nil
+            input.value = input.id == "Input" and held and wrap_image(held, false, size_only) or nil
         end
     end
     node.set, node.image = nil, nil
     event("Process", strict("Request", {
         Time = time, IsQuick = function() return quick end, GetTime = function() return time end,
-        IsStampOnly = function() return false end, IsNoMotionBlur = function() return true end,
+        IsPreCalc = function() return size_only end, IsStampOnly = function() return false end, IsNoMotionBlur = function() return true end,
     }))
     if not node.set then host.violation("Process has set no output") end
     return node.image and image_of[node.image] or nil
