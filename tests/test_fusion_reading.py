@@ -175,6 +175,18 @@ def test_what_a_status_says_wrongly_is_left_out(tmp_path):
     assert node.press("RefreshStatus").startswith("Nothing heard from the worker")
 
 
+def test_the_workers_last_warning_is_behind_the_status(tmp_path):
+    _, node = node_of(tmp_path, [1001])
+    status = tmp_path / "InternalInpaint/InternalInpaint1/v001/status.json"
+    status.write_text(json.dumps({"state": "done", "warnings": ["the object may be lost in frame(s) 7"]}))
+    assert node.press("RefreshStatus") == "Done. Warning: the object may be lost in frame(s) 7"
+    status.write_text(json.dumps({"state": "done", "warnings": ["one", "two"]}))
+    node.process(1002, plate())
+    assert node.status == "Done. The last of 2 warnings: two"
+    status.write_text(json.dumps({"state": "done", "warnings": [7]}))
+    assert node.press("RefreshStatus") == "Done"
+
+
 @pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")
 def test_luacheck_has_nothing_to_say():
     done = subprocess.run(
