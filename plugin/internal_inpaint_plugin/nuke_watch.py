@@ -17,7 +17,7 @@ import nuke
 
 from internal_inpaint_plugin.errors import PluginError
 from internal_inpaint_plugin.nuke_settings import in_render, run_folder
-from internal_inpaint_plugin.run import Run, View
+from internal_inpaint_plugin.run import Run, View, duration
 
 SECONDS = 1.0
 LONGEST = 300  # characters of a line: Nuke would widen the panel for more
@@ -212,7 +212,7 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
     percent = 100.0 if done else view.percent
     _set(node, "progress", f"{percent:.0f} %" if percent is not None and view.state != "empty" else "")
     _set(node, "psnr", f"{view.psnr:.1f} dB" if view.psnr is not None else "")
-    _set(node, "time_left", _duration(view.eta_s) if view.eta_s is not None else "")
+    _set(node, "time_left", duration(view.eta_s) if view.eta_s is not None else "")
     _set(node, "message", message)
     if sheet != watcher._sheet:
         watcher._sheet = sheet
@@ -253,10 +253,3 @@ def plain(text: str) -> str:
     """One line that Nuke shows as it is: brackets would be run as Tcl, angles taken for HTML."""
     line = " ".join(text.translate(str.maketrans("[]<>", "()()")).split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "\u2026"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(0, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -129,7 +129,7 @@ class Run:
         if workers.alive(record["pid"]):
             if seconds < STARTING_S:
                 return View("starting", "Starting the worker")
-            return View("silent", f"The worker was started {_duration(seconds)} ago and has said nothing yet")
+            return View("silent", f"The worker was started {duration(seconds)} ago and has said nothing yet")
         told = workers.log_tail(self.folder).replace(f"{workers.NAME}: ", "", 1)
         if told:
             return View("failed", told)
@@ -151,7 +151,7 @@ class Run:
                     return self._look()
                 return View("lost", "The worker has gone (killed, or the machine went down): Resume goes on", status)
         if quiet > SILENT_S:
-            return View("silent", f"Nothing heard from the worker on {status.host} for {_duration(quiet)}", status)
+            return View("silent", f"Nothing heard from the worker on {status.host} for {duration(quiet)}", status)
         return View("running", sentence(status) + _warning(status), status)
 
     def begin(self, job: Dict[str, Any], worker: str = "", inputs: Any = None) -> str:
@@ -292,7 +292,7 @@ def sentence(status: Status) -> str:
     if status.frames_done is not None and status.frames:
         parts.append(f"{status.frames_done} of {status.frames} frames")
     if status.eta_s is not None:
-        parts.append(f"{_duration(status.eta_s)} left")
+        parts.append(f"{duration(status.eta_s)} left")
     return text + (": " + ", ".join(parts) if parts else "")
 
 
@@ -324,7 +324,8 @@ def _age(updated: str) -> float:
     return time.time() - _seconds(updated)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``1 h 05 min``."""
     if seconds < 60:
         return f"{max(0, round(seconds))} s"
     minutes = round(seconds / 60)
