@@ -9,14 +9,29 @@ import os
 import sys
 
 
+def scripts_folders():
+    """Resolve runs a script of its menu without telling it where it lies: its path map knows."""
+    for name in ("fusion", "fu", "app"):
+        try:
+            mapped = globals()[name].MapPath("Scripts:")
+        except Exception:  # not there, or a host that answers otherwise
+            continue
+        for folder in str(mapped or "").split(";"):
+            if folder.strip():
+                yield os.path.normpath(folder.strip())
+
+
 def folders():
-    """Where the host-side package may lie: the plugin of a checkout, or what INTERNAL_INPAINT_PLUGIN names."""
+    """Where the host-side package may lie: what INTERNAL_INPAINT_PLUGIN names, beside this script, in a checkout."""
+    yield os.environ.get("INTERNAL_INPAINT_PLUGIN", "")
     own = globals().get("__file__")
     if own:
         here = os.path.dirname(os.path.abspath(own))
         yield here
         yield os.path.join(os.path.dirname(here), "plugin")
-    yield os.environ.get("INTERNAL_INPAINT_PLUGIN", "")
+    for folder in scripts_folders():
+        yield os.path.join(folder, "plugin")
+        yield os.path.join(folder, "Utility")
 
 
 for folder in folders():

@@ -4,6 +4,7 @@ import ast
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -319,3 +320,19 @@ def test_the_script_outside_resolve_says_so(tmp_path, plugin):
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert ("DaVinciResolveScript cannot be imported" if plugin else "is not beside this script") in done.stderr
+
+
+def test_the_script_finds_its_package_where_resolve_tells_it_nothing_of_itself(tmp_path):
+    """Menu scripts may have no ``__file__``: where install has put things, the path map leads."""
+    package = tmp_path / "Fusion" / "Scripts" / "plugin"
+    shutil.copytree(ROOT / "plugin" / "internal_inpaint_plugin", package / "internal_inpaint_plugin")
+    host = (
+        "class App:\n    def MapPath(self, path): return '/not/there;' + " + repr(str(package.parent)) + "\n"
+        "source = open(" + repr(str(SCRIPT)) + ").read()\n"
+        "exec(compile(source, '<script>', 'exec'), {'fusion': App(), '__name__': '__main__'})\n"
+        "import internal_inpaint_plugin; print(internal_inpaint_plugin.__file__)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "INTERNAL_INPAINT"))}
+    done = subprocess.run([sys.executable, "-P", "-c", host], capture_output=True, text=True, env=environment)
+    assert str(package) in done.stdout, done.stderr
+    assert "DaVinciResolveScript cannot be imported" in done.stderr
