@@ -316,7 +316,9 @@ def test_the_script_outside_resolve_says_so(tmp_path, plugin):
         script = tmp_path / SCRIPT.name
         script.write_text(SCRIPT.read_text())
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    # Without site-packages: the package may be installed in this Python.
+    command = [sys.executable, "-S", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert ("DaVinciResolveScript cannot be imported" if plugin else "is not beside this script") in done.stderr

@@ -154,6 +154,9 @@ def no_plugin(monkeypatch):
     """As if the package were nowhere; restored afterwards."""
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("internal_inpaint_plugin")}
     monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.endswith("plugin")])
+    # An editable installation finds its packages by a finder of its own.
+    plain = [finder for finder in sys.meta_path if getattr(finder, "__module__", "").startswith("_frozen_importlib")]
+    monkeypatch.setattr(sys, "meta_path", plain)
     yield
     for name in [name for name in sys.modules if name.startswith("internal_inpaint_plugin")]:
         del sys.modules[name]

@@ -187,4 +187,5 @@ for line in open("/proc/self/status"):
         )
         return int(result.stdout.split()[-1])
 
-    assert anonymous("0-39") < anonymous("0-3") + 8 * 1024
+    # Half of what the larger store holds; a few megabytes come and go with OpenImageIO's threads.
+    assert anonymous("0-39") < anonymous("0-3") + 12 * 1024
