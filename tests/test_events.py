@@ -1,6 +1,7 @@
 """status.json, events.jsonl and the lines people and farms read."""
 
 import json
+import time
 
 from internal_inpaint.events import Events, display, sentence
 
@@ -36,6 +37,27 @@ def test_status_is_the_last_event_and_has_the_contracts_fields(tmp_path):
     assert json.loads((tmp_path / "status.json").read_text())["percent"] == 100
     assert [e["state"] for e in lines(tmp_path)] == ["running", "done"]
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_slow_run_is_heard_of_though_it_tells_nothing(tmp_path):
+    """Whoever watches from another machine has only the status to tell a slow run from a dead one."""
+
+    def updated():
+        return json.loads((tmp_path / "status.json").read_text())["updated"]
+
+    events = Events(tmp_path)
+    with events.heartbeat(seconds=0.1):
+        events.tell(stage="train", step=7)
+        told = updated()
+        end = time.monotonic() + 20
+        while updated() == told:
+            assert time.monotonic() < end, "no heartbeat"
+            time.sleep(0.01)
+        assert json.loads((tmp_path / "status.json").read_text())["step"] == 7
+    last = updated()
+    time.sleep(0.3)
+    assert updated() == last, "it ends with the run"
+    assert len(lines(tmp_path)) == 1, "a heartbeat is no event"
 
 
 def test_a_message_belongs_to_one_event(tmp_path):
