@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 # Where PyTorch comes from, if not from the usual registry: see the README, "With a GPU".
 TORCH_INDEX ?=
-# Tests at a time, one thread each: half as long as one at a time on all threads.
+# Tests at a time, one thread each: half as long as one at a time on all threads. In the order of their names: by
+# their number, a file of few long tests would be left for the end.
 JOBS   ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -15,7 +16,7 @@ demo: $(SETUP)
 	$(BIN)/internal-inpaint demo
 
 test: $(SETUP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
