@@ -12,7 +12,7 @@ import pytest
 from fusion_standin import ROOT, Host, Tool
 from fusion_standin.shots import finished_run, make_shot, quick_worker
 
-from internal_inpaint_plugin import fusion_node
+from internal_inpaint_plugin import fusion_files, fusion_node
 from internal_inpaint_plugin.errors import PluginError
 from internal_inpaint_plugin.run import Run
 
@@ -59,7 +59,7 @@ def as_lua(text):
 
 
 def test_the_shipped_macro_is_the_written_one():
-    assert MACRO.read_text(encoding="utf-8") == fusion_node.shipped_macro()
+    assert MACRO.read_text(encoding="utf-8") == fusion_files.shipped_macro()
 
 
 def test_the_macro_hangs_together():
@@ -70,7 +70,7 @@ def test_the_macro_hangs_together():
     assert {tool["kind"] for tool in tools.values()} == {"Loader", "Dissolve"}
     for link in [*group["Inputs"].values(), *group["Outputs"].values()]:
         assert link["SourceOp"] in tools
-    for name, file in fusion_node.LOADERS.items():
+    for name, file in fusion_files.LOADERS.items():
         loader = tools[name]
         clip = loader["Clips"][1]
         assert clip["Filename"].startswith("Comp:/"), "no absolute path"
@@ -84,12 +84,12 @@ def test_the_macro_hangs_together():
 
 def test_the_macro_of_a_run_follows_its_frames(tmp_path):
     run = Run(finished_run(tmp_path / 'a "b" \\ ü' / "v002", range(1005, 1009)))
-    loader = as_lua(fusion_node.macro_of(run, 0))["Tools"]["InternalInpaint"]["Tools"]["Result"]
+    loader = as_lua(fusion_files.macro_of(run, 0))["Tools"]["InternalInpaint"]["Tools"]["Result"]
     clip = loader["Clips"][1]
     assert clip["Filename"] == str(run.folder / "result/result.1005.exr")
     assert (clip["StartFrame"], clip["Length"], clip["GlobalStart"], clip["GlobalEnd"]) == (1005, 4, 0, 3)
     with pytest.raises(PluginError, match=r"no finished frame in .*: train it first"):
-        fusion_node.macro_of(Run(tmp_path / "nothing"))
+        fusion_files.macro_of(Run(tmp_path / "nothing"))
 
 
 # --------------------------------------------------------------------------------- the API, by the stubs
