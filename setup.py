@@ -45,7 +45,6 @@ setup(
     packages=[*find_packages("core"), *find_packages("plugin")],
     package_data={
         "internal_inpaint.export": ["operators.txt"],
-        "internal_inpaint_plugin": ["**/*.yaml", "**/*.txt"],
     },
     cmdclass={"build_py": BuildWithHosts},
     install_requires=[

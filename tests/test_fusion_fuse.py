@@ -510,6 +510,7 @@ def test_the_worker_that_was_installed_with_the_fuse(tmp_path, monkeypatch):
     node = settle(Host(tmp_path, fuse=fuse).node(), tmp_path, "")
     node.press("StartTraining")
     wait(node, "Done")
+    assert json.loads((run_folder(tmp_path) / "worker.json").read_text())["command"] == command["command"]
 
 
 def test_what_is_written_for_windows(tmp_path):

@@ -29,6 +29,7 @@ from internal_inpaint.learning import (
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.mattes import (
     FRAMES_FOLDER,
+    PropagatedMattes,
     propagate_mattes,
     refuse_nothing_to_do,
     settled_mattes,
@@ -115,7 +116,7 @@ def _told(
         raise told from error
 
 
-def _open(job: Job, train: bool = True) -> tuple[torch.device, Shot, FrameWriter | MatteWriter]:
+def _open(job: Job, train: bool = True) -> tuple[torch.device, Shot, FrameWriter | MatteWriter, ElementWriter | None]:
     """Everything that can be refused without reading a pixel."""
     device = chosen_device(job.device)
     if job.vgg19 is not None and train:
@@ -123,8 +124,8 @@ def _open(job: Job, train: bool = True) -> tuple[torch.device, Shot, FrameWriter
     shot = open_shot(shot_settings(job))
     refuse_nothing_to_do(job, shot)
     if job.task == "propagate-matte":
-        return device, shot, MatteWriter(shot, job.output)
-    return device, shot, _writers(shot, job)[0]
+        return device, shot, MatteWriter(shot, job.output), None
+    return device, shot, *_writers(shot, job)
 
 
 def _writers(shot: Shot, job: Job) -> tuple[FrameWriter, ElementWriter | None]:
@@ -140,7 +141,7 @@ def _run(
 ) -> Result:
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
-    device, shot, writer = _open(job, train)
+    device, shot, writer, elements = _open(job, train)
     # Only now that the job can be done does it take the folder over.
     if restart:
         _forget(folder)
@@ -159,16 +160,12 @@ def _run(
         require_checkpoint(checkpoints, folder)
     mattes = None
     if not shot.has_all_mattes or job.task == "propagate-matte":
-        only = job.task == "propagate-matte"
-        events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
-        output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
-        learned_with = any(checkpoints.glob("*/step-*"))
-        mattes = settled_mattes(shot, folder, output) if learned_with else None
-        mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
+        mattes = _found_mattes(job, shot, folder, device, events, stop)
         lap("finding the matte")
-        if only:
+        if job.task == "propagate-matte":
             return finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
         shot = with_mattes(shot, mattes)
+        writer, elements = _writers(shot, job)
 
     stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device, checkpoints)
     events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
@@ -202,7 +199,6 @@ def _run(
         renderer = Renderer(cascade, space.to_linear)
         judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
         lap("judging")
-        writer, elements = _writers(shot, job)
         # Frames of two runtimes differ in their last bits: a rendering is of one of them. The confidence is of the
         # weights, and stays.
         marks = [key, job.output, job.fill_layer, job.confidence_layer, job.elements]
@@ -229,6 +225,18 @@ def _run(
         report=str(folder / "report.html") if render else "",
         confidence=judgement.mean if render else None,
     )
+
+
+def _found_mattes(
+    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest
+) -> PropagatedMattes:
+    """The matte of every frame; those that this folder's weights were learned with, if there are any."""
+    only = job.task == "propagate-matte"
+    events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
+    output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
+    learned_with = any((folder / "checkpoints").glob("*/step-*"))
+    settled = settled_mattes(shot, folder, output) if learned_with else None
+    return settled or propagate_mattes(job, shot, folder, device, events, stop, output)
 
 
 def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from internal_inpaint_plugin.errors import PluginError
 from internal_inpaint_plugin.run import Run
+from internal_inpaint_plugin.sequence import files_of
 
 FUSE = "Fuse.InternalInpaint"
 RESULT = "result/result.####.exr"
@@ -179,14 +179,9 @@ def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
 def finished_frames(run: Run) -> Tuple[str, List[int]]:
     """Pattern and numbers of a run's frames. Raises ``PluginError`` where none is finished."""
     pattern = run.frames_path()
-    match = re.search(r"#+", os.path.basename(pattern))
-    folder = Path(pattern).parent if pattern else Path()
-    if match and folder.is_dir():
-        before, after = os.path.basename(pattern)[: match.start()], os.path.basename(pattern)[match.end() :]
-        like = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-        frames = sorted(int(found.group(1)) for found in (like.fullmatch(p.name) for p in folder.iterdir()) if found)
-        if frames:
-            return pattern, frames
+    frames = sorted(files_of(pattern)) if pattern else []
+    if frames:
+        return pattern, frames
     raise PluginError(f"no finished frame in {run.folder}: train it first")
 
 

@@ -9,15 +9,15 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Iterator, List, Optional, Set, Tuple
 
 import nuke
 
 from internal_inpaint_plugin.errors import PluginError
 from internal_inpaint_plugin.job_folder import read_json, write_json
 from internal_inpaint_plugin.nuke_settings import CHANNELS, MATTE, PLATE
+from internal_inpaint_plugin.sequence import FRAME_NUMBER, files_of
 
-FRAME_NUMBER = re.compile(r"#+|%0?\d*d")
 COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
 FULL = 1 << 20  # a disk with less than this is full, in bytes
 # Knobs that do not change a picture: moving, naming or colouring a node is no new input.
@@ -115,7 +115,7 @@ def untouched(node: Any, frames: List[int]) -> Optional[Tuple[str, str]]:
         return None
     if frames[0] < _value(node, "first", frames[0]) or frames[-1] > _value(node, "last", frames[-1]):
         return None
-    there = _listing(path)
+    there = files_of(path)
     if not all(frame in there for frame in frames):
         return None
     return path, _digest(repr((frame, there[frame])) for frame in frames)
@@ -142,28 +142,6 @@ def _file_pattern(read: Any) -> Optional[str]:
         return None
     path = os.path.abspath(os.path.join(nuke.root()["project_directory"].evaluate() or "", name))
     return path if FRAME_NUMBER.search(os.path.basename(path)) else None
-
-
-def _listing(pattern: str) -> Dict[int, Tuple[str, int, int]]:
-    """Name, size and time of every file of a sequence, by frame number: one look into the folder."""
-    folder, name = os.path.split(pattern)
-    match = FRAME_NUMBER.search(name)
-    assert match is not None
-    form = re.compile(re.escape(name[: match.start()]) + r"(-?\d+)" + re.escape(name[match.end() :]))
-    digits = match.group().count("#") or int(match.group()[1:-1] or 1)
-    found = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                number = form.fullmatch(entry.name)
-                if number is None or number.group(1) != f"{int(number.group(1)):0{digits}d}":
-                    continue  # another padding: neither Nuke nor the engine would read it by this pattern
-                if entry.is_file():
-                    stat = entry.stat()
-                    found[int(number.group(1))] = (entry.name, stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        return {}
-    return found
 
 
 def upstream(top: Any) -> str:
@@ -203,7 +181,7 @@ def _content(node: Any) -> Iterator[str]:
             except (AttributeError, RuntimeError, TypeError, ValueError):
                 continue  # a knob without a value
     if node.Class() == "Read" and (pattern := _file_pattern(node)) is not None:
-        yield from (repr(file) for file in sorted(_listing(pattern).items()))
+        yield from (repr(file) for file in sorted(files_of(pattern).items()))
 
 
 def _digest(lines: Any) -> str:
@@ -287,7 +265,7 @@ def _execute(node: Any, source: Source, inputs: Path) -> None:
         raise PluginError(_sentence(source.word, str(error), inputs)) from None
     finally:
         write["disable"].setValue(True)  # `nuke -x` and Render All execute every Write that is not
-    there = _listing(str(inputs / f"{source.word}.####.exr"))  # once: a look takes long on a network drive
+    there = files_of(str(inputs / f"{source.word}.####.exr"))  # once: a look takes long on a network drive
     if not all(frame in there for frame in source.frames):
         raise PluginError(_sentence(source.word, "frames are missing", inputs))
 

@@ -6,7 +6,6 @@ Nothing here waits for the worker. ``Run.look`` reads three small files and may 
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
 import socket
@@ -29,6 +28,7 @@ from internal_inpaint_plugin.job_folder import (
     write_job,
     write_json,
 )
+from internal_inpaint_plugin.sequence import files_of
 
 INPUTS = "inputs.json"
 # The engine renews its status at least every 15 s; a loaded machine or a network drive may be late.
@@ -80,14 +80,6 @@ class View:
     @property
     def frames_done(self) -> Optional[int]:
         return self.status.frames_done if self.status else None
-
-    @property
-    def frames(self) -> Optional[int]:
-        return self.status.frames if self.status else None
-
-    @property
-    def resolution(self) -> Optional[str]:
-        return self.status.resolution if self.status else None
 
 
 class Run:
@@ -222,8 +214,7 @@ class Run:
     def _complete(self) -> bool:
         """Whether as many finished frames stand at the output as the run says it has made."""
         summary = read_json(self.folder / "summary.json") or {}
-        pattern = re.sub(r"#+|@+|%0?\d*d", "\0", glob.escape(self.frames_path())).replace("\0", "*")
-        return len(glob.glob(pattern)) >= max(1, int(summary.get("frames") or 1))
+        return len(files_of(self.frames_path())) >= max(1, int(summary.get("frames") or 1))
 
 
 def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:

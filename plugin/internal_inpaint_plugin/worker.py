@@ -86,21 +86,17 @@ def clean_environment(environ: Optional[Mapping[str, str]] = None) -> Dict[str, 
     return {name: value for name, value in given.items() if not name.upper().startswith(OWN)}
 
 
-def start(command: List[str], folder: PathLike, restart: bool = False) -> int:
+def start(command: List[str], folder: PathLike) -> int:
     """Start ``COMMAND run FOLDER/job.json`` so that it outlives this process; returns the process number.
 
     What it prints goes to ``worker.log``; ``worker.json`` says which process it is. Takes as long as the
     system takes to start a process, so a host calls it away from its main thread.
-
-    Args:
-        restart: forget what the folder has learned.
 
     Raises:
         PluginError: it cannot be started, or the folder cannot be written.
     """
     folder = Path(folder).absolute()
     arguments = [*command, "run", str(folder / "job.json"), "--progress", "plain"]
-    arguments += ["--restart"] if restart else []
     with contextlib.suppress(OSError):
         (folder / "stop").unlink()
     try:
