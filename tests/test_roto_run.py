@@ -114,6 +114,17 @@ def test_the_same_job_again_keeps_mattes_and_frames(sample, finished):
     assert [path.stat().st_mtime_ns for path in files] == stamps
 
 
+def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
+    output, work, _ = finished
+    settled = work / "matte" / "settled.json"
+    before = settled.read_text()
+    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005]}))
+    again = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
+    settled.write_text(before)
+    assert again.returncode == 0, again.stderr
+    assert "lost in frame(s) 1005:" in json.loads((work / "status.json").read_text())["warnings"][-1]
+
+
 def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):
     work = tmp_path / "job"
     shutil.copytree(finished[1], work)

@@ -18,7 +18,6 @@ from internal_inpaint.pipeline import shot_settings
 from internal_inpaint.shot import FrameStore, open_shot, open_store
 from internal_inpaint.version import __version__
 
-FORMATS = ("torchscript", "onnx")
 MARK = "internal_inpaint.json"  # inside a TorchScript file
 PRODUCER = b"Internal Inpaint"  # at the beginning of an ONNX file
 

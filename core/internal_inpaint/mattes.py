@@ -120,16 +120,21 @@ def propagate_mattes(
     for picture in shot.pictures:
         sure[picture.frame] = min(sure.get(picture.frame, 1.0), found.confidence[picture.index])
     doubtful = tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
-    if doubtful:
-        events.tell(
-            warning=f"the object may be lost in frame(s) {compact_frames(doubtful)}: look at their mattes in "
-            f"{output}, and give a corrected one of them as another reference frame with --matte-frame"
-        )
     _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
     result = PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
     settled = {"inputs": _inputs(shot), **asdict(result)}
     write_atomically(folder / "matte" / SETTLED, json.dumps(settled, indent=1))
     return result
+
+
+def warn_of_doubt(mattes: PropagatedMattes, events: Events) -> None:
+    """Name the frames in which the object may be lost; a resumed run says it again, for whoever looks only now."""
+    if mattes.doubtful_frames:
+        frames = compact_frames(mattes.doubtful_frames)
+        events.tell(
+            warning=f"the object may be lost in frame(s) {frames}: look at their mattes in {mattes.pattern}, and "
+            "give a corrected one of them as another reference frame with --matte-frame"
+        )
 
 
 def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | None:

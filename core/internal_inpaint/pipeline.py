@@ -33,6 +33,7 @@ from internal_inpaint.mattes import (
     propagate_mattes,
     refuse_nothing_to_do,
     settled_mattes,
+    warn_of_doubt,
     with_mattes,
 )
 from internal_inpaint.methods.memory import is_out_of_memory
@@ -235,8 +236,10 @@ def _found_mattes(
     events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
     output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
     learned_with = any((folder / "checkpoints").glob("*/step-*"))
-    settled = settled_mattes(shot, folder, output) if learned_with else None
-    return settled or propagate_mattes(job, shot, folder, device, events, stop, output)
+    mattes = settled_mattes(shot, folder, output) if learned_with else None
+    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
+    warn_of_doubt(mattes, events)
+    return mattes
 
 
 def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:

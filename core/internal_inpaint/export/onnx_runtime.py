@@ -15,7 +15,6 @@ from internal_inpaint.methods.implicit.networks import InpaintNetwork
 from internal_inpaint.rendering.cascade import RenderStage
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-RUNTIMES = ("torch", "onnx")
 
 
 def require(*packages: str) -> list[ModuleType]:
