@@ -1,25 +1,12 @@
-"""Shared by the tests: the command line as a user calls it, and small shots made by code."""
+"""Shared by the tests: small shots made by code, the engine as hosts start it, full disks, refusals."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from running import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def internal_inpaint(*arguments, **options):
-    """Run the command line in a process of its own and wait for it."""
-    return subprocess.run(
-        [sys.executable, "-m", "internal_inpaint", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=dict(os.environ, **options.pop("env", {})),
-        **options,
-    )
+pytest.register_assert_rewrite("shot_files", "nuke_driving", "fusion_driving")
 
 
 @pytest.fixture(scope="session")
@@ -65,15 +52,21 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture
-def refused():
-    """Run the command line and check that it refuses with one sentence; returns the sentence."""
+def refused(capfd):
+    """Check that the command line refuses with one sentence; returns the sentence.
+
+    In this process: one of its own takes seconds to load PyTorch. ``test_run`` has one that is.
+    """
+    from internal_inpaint.cli import main
 
     def run(*arguments, code=2):
-        done = internal_inpaint(*arguments)
-        assert done.returncode == code, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        lines = done.stderr.strip().splitlines()
-        assert len(lines) == 1, f"one sentence, not:\n{done.stderr}"
+        capfd.readouterr()
+        exit_code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert exit_code == code, f"exit {exit_code}: {out}\n{err}"
+        assert "Traceback" not in err
+        lines = err.strip().splitlines()
+        assert len(lines) == 1, f"one sentence, not:\n{err}"
         return lines[0]
 
     return run

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from test_training import CPU, SHOT, TINY, trainer
+from small_training import CPU, SHOT, TINY, trainer
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.training import checkpoint

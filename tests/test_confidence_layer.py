@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
-from test_shot_image import assert_same_pixels, bits, random_plane, shared_exr, write_image, write_matte
-from test_shot_open import make_shot
-from test_shot_writer import assert_same_attributes, patch_of
+from shot_files import (
+    assert_same_attributes,
+    assert_same_pixels,
+    bits,
+    make_shot,
+    patch_of,
+    random_plane,
+    shared_exr,
+    write_image,
+    write_matte,
+)
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.shot import FrameWriter, Patch, ShotSettings, open_shot

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio
 import pytest
-from conftest import internal_inpaint
+from running import internal_inpaint
+from shot_files import make_shot
 from test_confidence_layer import judged
-from test_shot_open import make_shot
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.shot import ElementWriter, FrameWriter

@@ -2,16 +2,12 @@
 
 import math
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_training import CPU, shot, trainer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from small_training import CPU, shot, trainer
 
 from clips import shared_folder
 from internal_inpaint.errors import BadInput

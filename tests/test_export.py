@@ -11,8 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from test_run import frame, pixels, shot_options
+from running import ROOT, frame, pixels, shot_options
 
 from internal_inpaint.cli import main
 from internal_inpaint.errors import BadInput

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import internal_inpaint
+from running import internal_inpaint
 
 from internal_inpaint.files import new_memory_map
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import ROOT
+from running import ROOT
 
 from internal_inpaint.cli import main
 from internal_inpaint.install import manifest, nuke_init, places, sources

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from running import ROOT
 
 from internal_inpaint import events
 from internal_inpaint import job as jobs

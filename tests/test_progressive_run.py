@@ -5,8 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import internal_inpaint
-from test_run import frame, pixels, shot_options, start, status, wait_for
+from running import frame, internal_inpaint, pixels, shot_options, start, status, wait_for
 
 from internal_inpaint.demo import make_sample_shot
 

@@ -1,12 +1,8 @@
 """The benchmark of propagated mattes: its figures on mattes whose scores are known."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import propagation
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import OpenImageIO as oiio
 import pytest
-from test_shot_image import shared_exr, write_matte, write_plate
+from shot_files import shared_exr, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.propagation import MatteWriter, enlarge_matte

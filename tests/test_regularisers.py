@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training import CPU, SHOT, TINY, shot, stop_at, trainer
+from small_training import CPU, SHOT, TINY, shot, stop_at, trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import internal_inpaint
-from test_run import frame, pixels, start, status, wait_for
+from running import frame, internal_inpaint, pixels, start, status, wait_for
 
 from internal_inpaint.files import write_atomically
 

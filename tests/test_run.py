@@ -6,57 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import OpenImageIO as oiio
 import pytest
-from conftest import internal_inpaint
+from running import frame, internal_inpaint, pixels, shot_options, start, status, wait_for
 
 from internal_inpaint.demo import score_against_truth
 
 STEPS = ("--quality", "draft", "--steps", "12", "--device", "cpu", "--progress", "plain")
-
-
-def shot_options(sample, output, work):
-    return ["--plate", sample.plate, "--matte", sample.matte, "--output", output, "--work", work]
-
-
-def frame(pattern, number):
-    return Path(str(pattern).replace("####", f"{number:04d}"))
-
-
-def pixels(path, kind="half"):
-    image = oiio.ImageInput.open(str(path))
-    read = image.read_image(0, 0, 0, image.spec().nchannels, kind)
-    spec = image.spec()
-    image.close()
-    return read, spec
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "internal_inpaint", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"it ended too soon: {process.communicate()}"
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.02)
-
-
-def status(work):
-    try:
-        return json.loads((Path(work) / "status.json").read_text())
-    except FileNotFoundError:
-        return {}
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,10 @@ import json
 import numpy as np
 import OpenImageIO as oiio
 import pytest
-from test_shot_image import random_plane, shared_exr, write_image, write_matte, write_plate
+from shot_files import make_shot, random_plane, shared_exr, write_image, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.shot import ShotSettings, Window, open_shot, survey
-
-
-def make_shot(folder, frames=(1001, 1002, 1003), matte_options=None, plate_options=None, **settings):
-    """A small shot on disk, opened."""
-    for frame in frames:
-        write_plate(folder / f"plate.{frame}.exr", seed=frame, **(plate_options or {}))
-        write_matte(folder / f"roto.{frame}.exr", **(matte_options or {}))
-    defaults = {"plate": str(folder / "plate.####.exr"), "matte": str(folder / "roto.####.exr")}
-    return open_shot(ShotSettings(**(defaults | settings)))
 
 
 def test_a_picture_is_the_plate_on_the_canvas(tmp_path):

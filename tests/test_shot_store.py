@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_shot_image import write_image, write_matte, write_plate
-from test_shot_open import make_shot
+from shot_files import make_shot, write_image, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.shot import HOLE, KNOWN, VOID, ShotSettings, build_store, open_shot, open_store

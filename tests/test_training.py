@@ -7,40 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_training import SHOT, TINY, stop_at, trainer
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training import checkpoint, loop
 from internal_inpaint.training.budget import Budget, Schedule
-from internal_inpaint.training.config import PRESETS, TrainingConfig, batch_size
-from internal_inpaint.training.loop import Hooks, Trainer, reconstruction_loss
+from internal_inpaint.training.config import PRESETS, batch_size
+from internal_inpaint.training.loop import Hooks, reconstruction_loss
 from internal_inpaint.training.muon import MuonAdam, hidden_filters, orthogonalise
-from internal_inpaint.training.sampling import HOLE, Batch
+from internal_inpaint.training.sampling import Batch
 from internal_inpaint.training.validation import validation_psnr
-
-CPU = torch.device("cpu")
-TINY = TrainingConfig(network=NetworkConfig("base", width=0.17), lr=5e-3, batch=2, crop_smallest=32)
-SHOT = "fingerprint of the shot"
-
-
-def shot(frames=10, size=(48, 64)):
-    """A panning pattern of stripes with a small hole, in [-1, 1]."""
-    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
-    pictures = [
-        np.stack([np.sin((x + 2 * i) / 3), np.sin((x + 2 * i) / 5 + y / 4), np.cos(y / 6)], axis=-1) * 0.8
-        for i in range(frames)
-    ]
-    state = torch.zeros(frames, *size, dtype=torch.uint8)
-    state[:, 18:28, 26:38] = HOLE
-    pixels = torch.from_numpy(np.stack(pictures))
-    return (pixels * (state == 0)[..., None]).half(), state
-
-
-def trainer(config=TINY, seed=3):
-    return Trainer(config, *shot(), CPU, seed)
-
-
-def stop_at(t, step):
-    return lambda: t.counters.step >= step
 
 
 def test_training_learns_to_fill_holes_it_was_never_shown():

@@ -6,12 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from nuke_shots import FRAMES, make_shot, node_on, pixels, write_exr
 from nuke_standin import Host
 from nuke_standin.host import GIZMOS

@@ -13,7 +13,7 @@ from nuke_standin import Host, knowledge
 from nuke_standin.host import GIZMOS
 from nuke_standin.script_text import ScriptError, commands, items, parse
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GIZMO = GIZMOS / "InternalInpaint.gizmo"
 HOST_SIDE = [*sorted((ROOT / "plugin").rglob("*.py")), *sorted(GIZMOS.glob("*.py"))]
 

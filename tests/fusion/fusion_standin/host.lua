@@ -2,7 +2,7 @@
 -- other. Whatever else the Fuse asks for is noted in `violations`, which the tests want empty: raising would not
 -- do, as the Fuse guards its calls.
 --
--- Called with `host`, the Python side (tests/fusion_standin/__init__.py); gives the functions that drive a node.
+-- Called with `host`, the Python side (tests/fusion/fusion_standin/__init__.py); gives the functions that drive a node.
 local python = ...
 -- Only numbers and text cross between the languages, and each of these once: lupa 2.8 may take a new Python object for
 -- an old one at the same address.

@@ -1,6 +1,6 @@
 """Write a finished run of numbered charts, to see in a host which file the node shows for which frame.
 
-    python tests/fusion_standin/chart.py FOLDER [FIRST] [COUNT]
+    python tests/fusion/fusion_standin/chart.py FOLDER [FIRST] [COUNT]
 
 Each frame has its number in it, UP at the top and LEFT at the left.
 """

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FUSE = ROOT / "resolve_fuse" / "InternalInpaint.fuse"
 NUMBERINGS = ("number", "count", "given", "alone")
 
