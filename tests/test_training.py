@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from running import ROOT
 from small_training import SHOT, TINY, stop_at, trainer
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
@@ -374,6 +377,18 @@ def test_the_adam_beside_muon_is_adam():
             network(x).square().mean().backward()
             optimiser.step()
     assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_a_training_does_not_load_what_compiles_networks(tmp_path):
+    """``torch._dynamo`` takes 1.5 s to load and 60 MiB; making a ``torch.optim`` optimiser loads it."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from small_training import trainer; from internal_inpaint.training.budget import Budget\n"
+        "from internal_inpaint.training.loop import Hooks\n"
+        "trainer().run(Budget(steps=1), Hooks()); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(ROOT / "tests")], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_large_crops_make_small_batches_but_not_in_the_papers_recipe():

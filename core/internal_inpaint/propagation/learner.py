@@ -81,7 +81,7 @@ class Learner:
         )
         self.network.train()
         loss = weighted_cross_entropy(self.network(frame, motion, guess), target, weight, self.config.alpha)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
         self.state.step += 1

@@ -81,7 +81,7 @@ class Trainer:
         initialise(network, config.initialisation)
         self.network = network.to(device, memory_format=torch.channels_last)
         if config.optimiser == "muon":
-            self.optimiser: torch.optim.Optimizer = MuonAdam(self.network, config.lr, config.adam_lr)
+            self.optimiser: MuonAdam | torch.optim.Adam = MuonAdam(self.network, config.lr, config.adam_lr)
         else:
             self.optimiser = torch.optim.Adam(self.network.parameters(), config.lr)
         self._base_rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -225,7 +225,7 @@ class Trainer:
             total = loss + self._regularisers(
                 self._forward, sampler, placements, batch, outputs[-1], self.rng, batch.prior
             )
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         total.backward()
         self.optimiser.step()
         return loss.detach()
@@ -292,7 +292,7 @@ class Trainer:
 
     def _shrink(self, hooks: Hooks) -> None:
         counters = self.counters
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if counters.batch > 1:
