@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from running import frame, internal_inpaint, pixels, shot_options, start, status, wait_for
 
+from internal_inpaint import pipeline
 from internal_inpaint.demo import make_sample_shot
+from internal_inpaint.job import Job
 
 STEPS = ("--quality", "standard", "--steps", "16", "--device", "cpu", "--progress", "plain")
 
@@ -97,3 +99,10 @@ def test_stopped_after_the_first_stage_it_can_be_rendered_as_it_is(large, finish
         one, other = (pixels(frame(pattern, number))[0] for pattern in (output, finished[0]))
         assert one.shape == other.shape
         assert not np.array_equal(one, other)
+
+
+def test_fewer_steps_than_stages_are_one_each_and_said_so(large, tmp_path):
+    job = Job(plate=large.plate, matte=large.matte, output=str(tmp_path / "c.####.exr"), steps=1, device="cpu")
+    told = []
+    pipeline.run(job, tmp_path / "job", told.append, render=False)
+    assert [(e["step"], e["steps"]) for e in told if e.get("steps")][-1] == (2, 2), "not step 2 of 1"

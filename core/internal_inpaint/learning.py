@@ -165,7 +165,10 @@ class _Told:
     """A stage's progress, told as that of the whole training."""
 
     def __init__(self, events: Events, stages: tuple[Stage, ...], whole: Budget) -> None:
-        self._events, self._stages, self._whole = events, stages, whole
+        self._events, self._stages = events, stages
+        # Each stage takes its share rounded, and one step at least: together not always what was asked for.
+        parts = [stage.budget(whole).steps for stage in stages]
+        self._steps = None if whole.steps is None else sum(parts)
         self._number, self._steps_before = 0, 0
 
     def begin(self, number: int, trainer: Trainer) -> None:
@@ -189,7 +192,7 @@ class _Told:
             left += later * left / (self._stages[self._number].share * (1 - progress.progress))
         self._events.tell(
             step=self._steps_before + progress.step,
-            steps=self._whole.steps,
+            steps=self._steps,
             loss=progress.loss,
             psnr=progress.psnr,
             eta_s=left,
