@@ -106,3 +106,6 @@ def test_fewer_steps_than_stages_are_one_each_and_said_so(large, tmp_path):
     told = []
     pipeline.run(job, tmp_path / "job", told.append, render=False)
     assert [(e["step"], e["steps"]) for e in told if e.get("steps")][-1] == (2, 2), "not step 2 of 1"
+    percents = [e["percent"] for e in told if "percent" in e]
+    assert percents == sorted(percents)
+    assert percents[-2] == 100, "training is all that this run does"

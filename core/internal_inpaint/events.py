@@ -48,7 +48,6 @@ STAGES = {
     "render": ("rendering", 12),
     "report": ("reporting", 1),
 }
-STAGES_OF_A_RUN = ("open", "read", "train", "judge", "render", "report")
 
 
 class Events:
@@ -63,7 +62,7 @@ class Events:
         self._status, self._log = folder / "status.json", folder / "events.jsonl"
         self._display = display or (lambda event: None)
         self.warnings: list[str] = []
-        self.plan(*STAGES_OF_A_RUN)
+        self.plan(*STAGES)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS)
         self._state.update(version=FORMAT, state="running", pid=os.getpid(), host=socket.gethostname())
         self._lock, self._told = threading.Lock(), time.monotonic()

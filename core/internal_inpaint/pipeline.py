@@ -13,7 +13,7 @@ import torch
 from internal_inpaint import job as jobs
 from internal_inpaint.control import BROKEN_OFF, STOPPED, StopRequest, only_run
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
-from internal_inpaint.events import STAGES_OF_A_RUN, Events
+from internal_inpaint.events import Events
 from internal_inpaint.export.onnx_runtime import on_onnxruntime, providers, require
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
@@ -143,6 +143,7 @@ def _run(
     started = time.monotonic()
     events.tell(stage="open", progress=0.0)
     device, shot, writer, elements = _open(job, train)
+    events.plan(*_stages(job, shot, train, render))
     # Only now that the job can be done does it take the folder over.
     if restart:
         _forget(folder)
@@ -228,12 +229,20 @@ def _run(
     )
 
 
+def _stages(job: Job, shot: Shot, train: bool, render: bool) -> list[str]:
+    """What the run will go through, in the words of ``events.STAGES``."""
+    if job.task == "propagate-matte":
+        return ["open", "matte"]
+    learning = ["train"] if train else []
+    making = ["judge", "render", "report"] if render else []
+    return ["open", *([] if shot.has_all_mattes else ["matte"]), "read", *learning, *making]
+
+
 def _found_mattes(
     job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest
 ) -> PropagatedMattes:
     """The matte of every frame; those that this folder's weights were learned with, if there are any."""
     only = job.task == "propagate-matte"
-    events.plan("open", "matte", *(() if only else STAGES_OF_A_RUN[1:]))
     output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
     learned_with = any((folder / "checkpoints").glob("*/step-*"))
     mattes = settled_mattes(shot, folder, output) if learned_with else None
