@@ -281,7 +281,9 @@ local function tool_of(name)
     return strict("tool", members)
 end
 
-local comp = strict("Comp", {
+-- What `self.Comp` is inside a Fuse: fields, MapPath and GetPrefs. The methods of the comp that scripts get are not
+-- there (seen in Resolve 21: "attempt to call method 'GetAttrs' (a nil value)").
+local comp = strict("Comp", setmetatable({
     MapPath = function(this, path)
         want(this, "Comp", "MapPath")
         want(path, "string", "MapPath")
@@ -291,8 +293,8 @@ local comp = strict("Comp", {
         want(this, "Comp", "FindTool")
         return tool_of(name)
     end,
-    GetAttrs = function() return { COMPB_Rendering = host.is_rendering(), COMPN_CurrentTime = 0 } end,
-})
+    GetAttrs = NONE,
+}, { __index = function(_, key) if key == "Rendering" then return host.is_rendering() end end }))
 
 local self_object = strict("self", {
     Name = host.node_name,
