@@ -42,7 +42,12 @@ COMMON = {
     "cached": (BOOL, False),
     "inputs": (OTHER, ""),
 }
-LUTS = ("default", "linear", "sRGB", "rec709", "Cineon", "default (linear)", "default (sRGB)", "scene_linear")
+LUTS = (
+    *("default", "linear", "sRGB", "rec709", "Cineon", "default (linear)", "default (sRGB)", "scene_linear"),
+    # Of OCIO's ACES configurations.
+    *("ACES - ACEScg", "scene_linear (ACES - ACEScg)", "default (ACES - ACEScg)", "ACES - ACEScc"),
+    *("Linear Rec.709 (sRGB)", "scene_linear (Linear Rec.709 (sRGB))", "sRGB Encoded Rec.709 (sRGB)"),
+)
 SHUFFLE = ("red", "green", "blue", "alpha", "black", "white", "red2", "green2", "blue2", "alpha2")
 HOLD = ("hold", "loop", "bounce", "black")
 
