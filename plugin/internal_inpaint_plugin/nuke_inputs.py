@@ -20,6 +20,7 @@ from internal_inpaint_plugin.sequence import FRAME_NUMBER, files_of
 
 COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
 FULL = 1 << 20  # a disk with less than this is full, in bytes
+OPENED = re.compile(r"_panelDropped(_\d+)?$")  # Nuke keeps beside a colour knob whether its fields are shown
 # What a colour space knob writes before the name of the space that it stands for: default, and roles of OCIO.
 STANDS_FOR = re.compile(r"(default|scene_linear|compositing_linear|rendering|reference)\s*\((.+)\)")
 # Knobs that do not change a picture: moving, naming or colouring a node is no new input.
@@ -185,7 +186,7 @@ def _content(node: Any) -> Iterator[str]:
         above = node.input(index)
         yield f"{index} {above.fullName() if above is not None else ''}"
     for name, knob in sorted(node.knobs().items()):
-        if name not in COSMETIC:
+        if name not in COSMETIC and not OPENED.search(name):
             try:
                 yield f"{name} {knob.toScript()}"
             except (AttributeError, RuntimeError, TypeError, ValueError):

@@ -72,6 +72,7 @@ CLASSES: dict[str, dict[str, tuple]] = {
     "Grade": {
         "channels": (CHANNELS, "rgb"),
         "multiply": (DOUBLE, 1.0),
+        "multiply_panelDropped": (BOOL, False),
         "add": (DOUBLE, 0.0),
         "black_clamp": (BOOL, True),
     },
