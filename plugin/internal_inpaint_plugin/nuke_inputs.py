@@ -20,6 +20,9 @@ from internal_inpaint_plugin.sequence import FRAME_NUMBER, files_of
 
 COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
 FULL = 1 << 20  # a disk with less than this is full, in bytes
+OPENED = re.compile(r"_panelDropped(_\d+)?$")  # Nuke keeps beside a colour knob whether its fields are shown
+# What a colour space knob writes before the name of the space that it stands for: default, and roles of OCIO.
+STANDS_FOR = re.compile(r"(default|scene_linear|compositing_linear|rendering|reference)\s*\((.+)\)")
 # Knobs that do not change a picture: moving, naming or colouring a node is no new input.
 COSMETIC = frozenset(
     (
@@ -127,8 +130,16 @@ def _value(node: Any, name: str, otherwise: Any) -> Any:
 
 
 def _spaces(text: str) -> Set[str]:
-    """``default (linear)`` and ``linear`` name the same colour space."""
-    return {part.strip() for part in re.split(r"[()]", text)} - {"", "default"}
+    """``default (linear)`` and ``linear`` name the same colour space.
+
+    Only such words stand for what is in the brackets: ``Linear Rec.709 (sRGB)`` and ``sRGB Encoded Rec.709 (sRGB)``
+    of the ACES configurations are names, brackets and all.
+    """
+    names, text = set(), text.strip()
+    while match := STANDS_FOR.fullmatch(text):
+        names.add(match.group(1))
+        text = match.group(2).strip()
+    return (names | {text}) - {"", "default"}
 
 
 def _working_spaces() -> Set[str]:
@@ -175,7 +186,7 @@ def _content(node: Any) -> Iterator[str]:
         above = node.input(index)
         yield f"{index} {above.fullName() if above is not None else ''}"
     for name, knob in sorted(node.knobs().items()):
-        if name not in COSMETIC:
+        if name not in COSMETIC and not OPENED.search(name):
             try:
                 yield f"{name} {knob.toScript()}"
             except (AttributeError, RuntimeError, TypeError, ValueError):

@@ -58,8 +58,11 @@ def start(node: Any) -> None:
     find_worker(worker)  # before anything is rendered for it
     first, last = nuke_settings.frame_range(node)
     with nuke_watch.no_undo():
-        with nuke_inputs.full_size():
-            run, job, inputs = _prepared(node, first, last)
+        try:
+            with nuke_inputs.full_size():
+                run, job, inputs = _prepared(node, first, last)
+        finally:
+            nuke_watch.no_render()  # after a cancelled render nobody says that it is over
         _set_by_us(node["run"], run.folder.name)
         _show_frames(node, first, last)
     nuke_watch.say(node, "Starting the worker")

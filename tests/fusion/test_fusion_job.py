@@ -54,7 +54,7 @@ def test_the_plate_is_found_at_what_is_connected(tmp_path, loader, plate, offset
         Tool("PipeRouter", "Router1", input="Plate1"),
         Tool(name="Plate1", **loader),
     ]
-    node = settle(Host(tmp_path, tools=tools).node(), tmp_path, quick_worker(tmp_path), PlateFile="")
+    node = settle(Host(tmp_path, tools=tools, tells=True).node(), tmp_path, quick_worker(tmp_path), PlateFile="")
     node.press("StartTraining")
     wait(node, "Done")
     assert json.loads((run_folder(tmp_path) / "job.json").read_text())["plate"] == f"{tmp_path}/{plate}"
@@ -68,10 +68,33 @@ def test_what_is_no_file_is_asked_to_be_rendered(tmp_path):
         Tool("Loader", "Loader1", clip=f"{tmp_path}/plate.1001.exr"),
         Tool("PolylineMask", "Polygon1"),
     ]
-    node = settle(Host(tmp_path, tools=tools).node(), tmp_path, quick_worker(tmp_path), PlateFile="", MatteFile="")
+    host = Host(tmp_path, tools=tools, tells=True)
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path), PlateFile="", MatteFile="")
     assert node.press("StartTraining") == (
         "The matte comes from Polygon1, which is no file: render it with a Saver and put its files into Matte File"
     )
+
+
+def test_a_host_that_does_not_tell_what_is_connected(tmp_path):
+    """A connected matte that is not seen must not become the plate's alpha."""
+    make_shot(tmp_path)
+    tools = [
+        Tool("Fuse.InternalInpaint", "InternalInpaint1", input="Loader1", matte="Loader2"),
+        Tool("Loader", "Loader1", clip=f"{tmp_path}/plate.1001.exr"),
+        Tool("Loader", "Loader2", clip=f"{tmp_path}/matte.1001.exr"),
+    ]
+    host = Host(tmp_path, tools=tools)
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path), MatteFile="")
+    sentence = "This host does not tell the node what is connected: choose the {0}'s first frame in {1} File"
+    assert node.press("StartTraining") == sentence.format("matte", "Matte")
+    node.set(PlateFile="", MatteFile=f"{tmp_path}/matte.1001.exr")
+    assert node.press("StartTraining") == sentence.format("plate", "Plate")
+    assert not host.commands
+    host.tools["InternalInpaint1"] = Tool("Fuse.InternalInpaint", "InternalInpaint1")
+    assert node.press("StartTraining").startswith("No plate: connect a Loader")
+    node.set(PlateFile=f"{tmp_path}/plate.1001.exr", MatteFile="").press("StartTraining")
+    assert "matte" not in json.loads((run_folder(tmp_path) / "job.json").read_text()), "none: the plate's alpha"
+    wait(node, "Done")
 
 
 def test_a_version_number_is_no_frame_number(tmp_path):

@@ -247,7 +247,7 @@ def test_from_the_clip_to_the_finished_frames(tmp_path):
         Tool("Fuse.InternalInpaint", "InternalInpaint1", input="MediaIn1"),
         Tool("MediaIn", "MediaIn1", media=f"{shot}/plate.[1001-1008].exr"),
     ]
-    node = Host(None, tools=tools).node(saved=saved)
+    node = Host(None, tools=tools, tells=True).node(saved=saved)
     node.set(MatteFile=f"{shot}/matte.1001.exr", Worker=str(quick_worker(tmp_path)))
     assert node.press("StartTraining") == "Starting the worker"
     while not node.press("RefreshStatus").startswith("Done"):

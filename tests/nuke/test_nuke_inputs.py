@@ -1,6 +1,7 @@
 """What the node gives to its job: files as they are or rendered, every setting, or one sentence."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,27 @@ def test_raw_files_of_another_colour_space_are_untouched(host, shot, dumb):
     node = node_on(host, shot, dumb)
     host.change(node.input(0), colorspace="sRGB", raw=True)
     assert job(started(host, node))["plate"] == str(shot / "plate.####.exr")
+
+
+@pytest.mark.parametrize(
+    ("working", "read", "untouched"),
+    [
+        ("scene_linear (ACES - ACEScg)", "default (ACES - ACEScg)", True),
+        ("ACES - ACEScg", "scene_linear (ACES - ACEScg)", True),
+        ("ACES - ACEScg", "ACES - ACEScc", False),
+        ("Linear Rec.709 (sRGB)", "scene_linear (Linear Rec.709 (sRGB))", True),
+        ("Linear Rec.709 (sRGB)", "sRGB Encoded Rec.709 (sRGB)", False),
+        ("scene_linear (Linear Rec.709 (sRGB))", "sRGB", False),
+    ],
+)
+def test_only_files_in_the_working_space_are_untouched(host, shot, dumb, working, read, untouched):
+    node = node_on(host, shot, dumb)
+    host.root["colorManagement"].setValue("OCIO")
+    host.root["workingSpaceLUT"].setValue(working)
+    for above in (node.input(0), node.input(1)):
+        host.change(above, colorspace=read)
+    nuke_inputs = sys.modules["internal_inpaint_plugin.nuke_inputs"]
+    assert (nuke_inputs.untouched(node.input(0), list(FRAMES)) is not None) == untouched
 
 
 def test_a_changed_plate_is_rendered_as_float_in_full(host, shot, dumb):

@@ -9,6 +9,7 @@ import pytest
 from nuke_driving import begun, finish, started
 from nuke_shots import make_shot, node_on
 from nuke_standin import Host
+from nuke_standin.host import GIZMOS
 
 
 def test_a_worker_that_never_answers_does_not_hold_nuke(host, shot, dumb):
@@ -187,4 +188,15 @@ def test_after_a_render_that_was_broken_off_the_viewer_shows_the_plate_again(hos
     with pytest.raises(RuntimeError):
         host.show(node, 1001)
     host.change(node, output="matte")
+    assert host.show(node, 1001).files == host.show(node.input(0), 1001).files
+
+
+def test_after_a_cancelled_start_the_viewer_shows_the_plate(host, shot, dumb):
+    """Nuke calls afterRender when all frames are finished; whether of a cancelled render, no document says."""
+    host.tells_of_broken_renders = False
+    exec(compile((GIZMOS / "init.py").read_text(), "init.py", "exec"), {"__file__": str(GIZMOS / "init.py")})
+    node = node_on(host, shot, dumb)
+    node.setInput(0, host.create("Grade", "name Grade1", [node.input(0)]))
+    host.cancel_after = 2
+    assert "cancelled" in host.press(node, "start")
     assert host.show(node, 1001).files == host.show(node.input(0), 1001).files

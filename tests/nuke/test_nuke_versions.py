@@ -52,7 +52,7 @@ def test_what_makes_a_new_version_and_what_does_not(host, tmp_path, dumb):
         files,
         lambda: node.setInput(1, grade),
         playhead,
-        lambda: host.change(grade, xpos=50, label="hello", tile_color=7),
+        lambda: host.change(grade, xpos=50, label="hello", tile_color=7, multiply_panelDropped=True),
         lambda: grade["multiply"].setValueAt(0.5, 1001),
         lambda: grade["multiply"].setValueAt(0.9, 1004),  # a key on a frame that is not shown
         lambda: write_exr(folder / "matte.1004.exr", {"A": matte_plane(1004, size=9)}),

@@ -85,6 +85,7 @@ class Host:
         locks: during Process no control that is not external takes a value.
         metadata: whether images say which file they are of.
         sandboxed: Lua without ``io`` and ``os``.
+        tells: a Fuse's own comp finds tools. No document says so: FusionScript's does, and this is another object.
         windows: Lua says that it runs there; what the node writes can be read, not run.
     """
 
@@ -99,11 +100,12 @@ class Host:
         windows=False,
         apart=True,
         locks=False,
+        tells=False,
         fuse=FUSE,
     ) -> None:
         self.comp_folder, self.numbering, self.executes = comp_folder, numbering, executes
         self.with_metadata, self.sandboxed, self.windows, self.fuse_path = metadata, sandboxed, windows, str(fuse)
-        self.apart, self.locks = apart, locks
+        self.apart, self.locks, self.tells = apart, locks, tells
         self.source = Path(fuse).read_text(encoding="utf-8")
         self.tools = {tool.name: tool for tool in tools}
         self.rendering, self.skew, self.node_name = False, 0, ""
@@ -136,6 +138,11 @@ class Host:
     def tool(self, name):
         found = self.tools.get(name)
         return found and "".join(f"{key}={value}\1" for key, value in vars(found).items() if value is not None)
+
+    def connected(self, name):
+        """Whether something is connected to an image input of the node."""
+        node = self.tools.get(self.node_name)
+        return bool(node and (node.input if name == "Input" else node.matte))
 
     def clock_skew(self):
         return self.skew

@@ -8,10 +8,11 @@ local python = ...
 -- an old one at the same address.
 local host = {}
 for name in ([[violation print map_path tool execute os_execute create_folder folder_exists file_exists list_folder
-    read_frame copy get_pixel set_pixel clock_skew is_rendering]]):gmatch("%S+") do
+    read_frame copy get_pixel set_pixel clock_skew is_rendering connected]]):gmatch("%S+") do
     host[name] = python[name]
 end
-for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed", "windows", "apart", "locks" }) do
+for _, name in ipairs({ "node_name", "source", "fuse_path", "sandboxed", "windows", "apart", "locks",
+    "tells" }) do
     host[name] = python[name]
 end
 local NONE = {}  -- stands for nil in a table of members
@@ -222,7 +223,10 @@ local function add_input(this, label, id, attributes)
             if inside == "Process" and host.locks and attributes.INP_External == false then return end
             input.value = held_to(input, value.Value)
         end,
-        GetAttr = function(_, name) return attributes[name] end,
+        GetAttr = function(_, name)
+            if name == "INP_Connected" then return host.connected(id) end
+            return attributes[name]
+        end,
         SetAttrs = function(_, changes)
             for key, value in pairs(changes) do attributes[key] = value end
             check_attributes(id, attributes)
@@ -281,18 +285,20 @@ local function tool_of(name)
     return strict("tool", members)
 end
 
-local comp = strict("Comp", {
+-- What `self.Comp` is inside a Fuse: fields, MapPath and GetPrefs. The methods of the comp that scripts get are not
+-- there (seen in Resolve 21: "attempt to call method 'GetAttrs' (a nil value)").
+local comp = strict("Comp", setmetatable({
     MapPath = function(this, path)
         want(this, "Comp", "MapPath")
         want(path, "string", "MapPath")
         return host.map_path(path)
     end,
-    FindTool = function(this, name)
+    FindTool = host.tells and function(this, name)
         want(this, "Comp", "FindTool")
         return tool_of(name)
-    end,
-    GetAttrs = function() return { COMPB_Rendering = host.is_rendering(), COMPN_CurrentTime = 0 } end,
-})
+    end or NONE,
+    GetAttrs = NONE,
+}, { __index = function(_, key) if key == "Rendering" then return host.is_rendering() end end }))
 
 local self_object = strict("self", {
     Name = host.node_name,

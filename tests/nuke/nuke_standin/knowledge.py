@@ -42,7 +42,12 @@ COMMON = {
     "cached": (BOOL, False),
     "inputs": (OTHER, ""),
 }
-LUTS = ("default", "linear", "sRGB", "rec709", "Cineon", "default (linear)", "default (sRGB)", "scene_linear")
+LUTS = (
+    *("default", "linear", "sRGB", "rec709", "Cineon", "default (linear)", "default (sRGB)", "scene_linear"),
+    # Of OCIO's ACES configurations.
+    *("ACES - ACEScg", "scene_linear (ACES - ACEScg)", "default (ACES - ACEScg)", "ACES - ACEScc"),
+    *("Linear Rec.709 (sRGB)", "scene_linear (Linear Rec.709 (sRGB))", "sRGB Encoded Rec.709 (sRGB)"),
+)
 SHUFFLE = ("red", "green", "blue", "alpha", "black", "white", "red2", "green2", "blue2", "alpha2")
 HOLD = ("hold", "loop", "bounce", "black")
 
@@ -67,6 +72,7 @@ CLASSES: dict[str, dict[str, tuple]] = {
     "Grade": {
         "channels": (CHANNELS, "rgb"),
         "multiply": (DOUBLE, 1.0),
+        "multiply_panelDropped": (BOOL, False),
         "add": (DOUBLE, 0.0),
         "black_clamp": (BOOL, True),
     },
