@@ -174,7 +174,7 @@ def _above(top: Any) -> Iterator[Any]:
         seen.add(node.fullName())
         yield node
         waiting += node.dependencies(nuke.INPUTS | nuke.HIDDEN_INPUTS | nuke.EXPRESSIONS)
-        if node.Class() == "Group":
+        if isinstance(node, nuke.Group):  # gizmos are
             waiting += node.nodes()
         if node.Class() == "Input" and node.parent() is not None and node.parent().Class() != "Root":
             waiting.append(node.parent().input(int(_value(node, "number", 0))))

@@ -216,21 +216,21 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
     _set(node, "message", message)
     if sheet != watcher._sheet:
         watcher._sheet = sheet
-        with no_undo():
+        with unnoticed():
             node.node("Preview")["reload"].execute()
     stage = view.status.stage if view.status else None
     frames = (view.state, view.frames_done if stage == "render" else None)
     if frames != watcher._frames and (stage == "render" or not view.busy):
         watcher._frames = frames
-        with no_undo():
+        with unnoticed():
             node.node("Result")["reload"].execute()
 
 
 def _set(node: Any, name: str, text: str) -> None:
-    """Set a text knob, only where it changes, without an entry in the undo list."""
+    """Set a text knob, only where it changes."""
     text = plain(in_knobs(text)) or " "
     if node[name].value() != text:
-        with no_undo():
+        with unnoticed():
             node[name].setValue(text)
 
 
@@ -242,6 +242,19 @@ def no_undo() -> Iterator[None]:
         yield
     finally:
         nuke.Undo.enable()
+
+
+@contextlib.contextmanager
+def unnoticed() -> Iterator[None]:
+    """What a run says is no change of the script either: nobody shall be asked every second to save it."""
+    root = nuke.root()
+    modified = root.modified()
+    try:
+        with no_undo():
+            yield
+    finally:
+        if not modified:
+            root.setModified(False)
 
 
 def in_knobs(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nuke_driving import finish, job, started
-from nuke_shots import FRAMES, make_shot, node_on, pixels, read_node
+from nuke_shots import FRAMES, make_shot, matte_plane, node_on, pixels, read_node, write_exr
 
 
 def test_untouched_files_are_used_as_they_are(host, shot, dumb):
@@ -240,3 +240,17 @@ def test_a_work_folder_that_nuke_would_number_is_a_sentence(host, shot, dumb, tm
     host.root["name"]._held = str(tmp_path / "v%02d/comp.nk")
     assert "The work folder has %02d in its name" in host.press(node, "start")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_read_inside_a_studios_gizmo_are_inputs(host, tmp_path):
+    folder = make_shot(tmp_path / "shot")
+    read = f" Read {{\n  inputs 0\n  file {folder}/matte.####.exr\n  name Inside\n }}\n"
+    (gizmo,) = host.paste(f"Group {{\n inputs 0\n name Roto1\n}}\n{read} Output {{\n  name Output1\n }}\nend_group\n")
+    gizmo._cls = "StudioRoto"
+    host.create("InternalInpaint")
+    from internal_inpaint_plugin.nuke_inputs import upstream
+
+    before = upstream(gizmo)
+    assert upstream(gizmo) == before
+    write_exr(folder / "matte.1003.exr", {"A": matte_plane(1003, size=9)})
+    assert upstream(gizmo) != before

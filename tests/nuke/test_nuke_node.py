@@ -200,3 +200,17 @@ def test_after_a_cancelled_start_the_viewer_shows_the_plate(host, shot, dumb):
     host.cancel_after = 2
     assert "cancelled" in host.press(node, "start")
     assert host.show(node, 1001).files == host.show(node.input(0), 1001).files
+
+
+def test_what_a_run_says_is_no_change_of_the_script(host, shot, dumb):
+    node = node_on(host, shot, dumb)
+    folder = started(host, node)
+    assert host.root.modified(), "which version is shown is to be saved"
+    host.root.setModified(False)  # saved
+    finish(folder)
+    assert host.pump(lambda: host.says(node) == "Done", 5)
+    assert host.reloads
+    assert not host.root.modified()
+    host.change(node, quality="final")
+    host.press(node, "stop")
+    assert host.root.modified(), "what the artist has changed stays to be saved"

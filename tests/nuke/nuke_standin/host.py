@@ -115,6 +115,7 @@ class Host:
             HIDDEN_INPUTS=2,
             EXPRESSIONS=4,
             Undo=Undo,
+            Group=nodes.Group,
             thisNode=lambda: self._this[-1],
             thisKnob=lambda: self._knob,
             root=lambda: self.guarded(self.root),
@@ -221,6 +222,7 @@ class Host:
             self._knob = before
 
     def edited(self, what):
+        self.root._modified = True
         if Undo.depth == 0:
             self.undoable.append(what)
 

@@ -285,11 +285,6 @@ class Node(Strict):
         return re.sub(r"#+|%0?\d*d", number, text)
 
 
-class Root(Node):
-    def name(self):
-        return self._knobs["name"]._held or "Root"
-
-
 class Group(Node):
     def nodes(self):
         self._attached()
@@ -302,6 +297,21 @@ class Group(Node):
 
     def _range(self):
         return self._inputs[0]._range() if self._inputs and self._inputs[0] is not None else (1, 1)
+
+
+class Root(Group):
+    _modified = False
+
+    def name(self):
+        return self._knobs["name"]._held or "Root"
+
+    def modified(self):
+        self.host.main_only("modified")
+        return self._modified
+
+    def setModified(self, modified):
+        self.host.main_only("setModified")
+        self._modified = modified
 
 
 def add_user_knob(node, words: list[Word]):
@@ -339,8 +349,8 @@ def add_user_knob(node, words: list[Word]):
 
 
 def build(host, statements: list, parent) -> list[Node]:
-    """Nodes from parsed text, connected by Tcl's stack; callbacks of groups run before their inside is made,
-    as Nuke's do."""
+    """Nodes from parsed text, connected by Tcl's stack. Callbacks of groups run before their inside is made; Nuke's
+    run after it, so that one which needs the inside would be found out."""
     made, stack, named = [], [], {}
     for statement in statements:
         if isinstance(statement, list):
