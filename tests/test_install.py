@@ -235,6 +235,7 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(parts, home, told, 
             break
         assert code == 2
         assert "Read-only file system" in lines[-1]
+        assert not [line for line in lines if line.startswith(("copied", "updated", "wrote", "edited"))]
         assert tree(home) == before
     assert code == 0
     assert moment > (3 if installed else 8)
