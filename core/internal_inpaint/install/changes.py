@@ -147,7 +147,9 @@ class Changes:
 
     def _tell(self, verb: str, what: str) -> None:
         past = {"keep": "kept", "write": "wrote", "copy": "copied"}
-        self._told.append(f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}")
+        self._told.append(
+            f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}"
+        )
 
 
 def _made(folder: Path, undo: list[Callable[[], object]]) -> list[Path]:
