@@ -15,6 +15,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
+from internal_inpaint import control
 from internal_inpaint_plugin import PluginError, Run, last_run, read_job, run_for, write_job
 
 JOB = {"plate": "plate.####.exr", "output": "result/result.####.exr"}
@@ -120,6 +121,18 @@ def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path
     assert run.resume(worker, steps=view.status.step + 2) == "started"
     wait_for(run, "done")
     assert len(list((run.folder / "result").glob("*.exr"))) == 6
+
+
+def test_a_worker_that_is_slow_to_load_hears_a_stop_from_before_it_could(tmp_path, monkeypatch):
+    run, now = Run(tmp_path), time.time()
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "started": now}
+    (tmp_path / "worker.json").write_text(json.dumps(record))
+    assert run.look().state == "starting"
+    run.stop()
+    monkeypatch.setattr(control.time, "time", lambda: now + 60)
+    request = control.StopRequest()
+    request.watch(tmp_path)
+    assert request()
 
 
 def test_a_killed_worker_is_told_from_a_living_one_and_can_go_on(job, worker, tmp_path):
