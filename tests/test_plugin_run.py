@@ -98,6 +98,18 @@ def test_other_inputs_or_settings_get_a_folder_of_their_own(job, tmp_path):
         Run(tmp_path / "v001").begin({**job, "grow": 5})
 
 
+def test_a_script_may_give_paths_and_tuples(tmp_path, monkeypatch):
+    monkeypatch.setattr("internal_inpaint_plugin.worker.start", lambda command, folder: 0)
+    job = {**JOB, "plate": tmp_path / "plate.####.exr"}
+    for _ in range(2):
+        run = run_for(tmp_path / "base", job, ("a", 1))
+        assert run.folder.name == "v001"
+        assert run.begin(job, sys.executable, ("a", 1)) == "started"
+    assert read_job(run.folder)["plate"] == str(job["plate"])
+    with pytest.raises(PluginError, match="cannot stand in a job"):
+        run_for(tmp_path, {**JOB, "plate": object()})
+
+
 def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path):
     job, _ = job
     run = Run(tmp_path / "v001")
