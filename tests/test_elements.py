@@ -1,5 +1,6 @@
 """Elements: fill, matte and confidence as sequences of their own, for hosts that read one layer only."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,16 @@ def test_a_run_writes_them_and_writes_again_what_is_missing(sample, tmp_path):
     assert internal_inpaint(*arguments).returncode == 0
     assert gone.exists()
     assert sum(path.stat().st_mtime_ns > time for path, time in before.items()) == 1, "only that frame"
+
+
+def test_a_folder_that_was_moved_keeps_its_frames(sample, tmp_path):
+    job = {"plate": str(sample.plate), "matte": str(sample.matte), "output": "result/r.####.exr"}
+    job |= {"elements": "elements", "quality": "draft", "steps": 1, "device": "cpu"}
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "job.json").write_text(json.dumps(job))
+    assert internal_inpaint("run", tmp_path / "here").returncode == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "there").glob("*/*.exr")}
+    assert len(before) == 24
+    assert internal_inpaint("run", tmp_path / "there").returncode == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
