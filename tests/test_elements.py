@@ -11,7 +11,7 @@ from shot_files import make_shot
 from test_confidence_layer import judged
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.shot import ElementWriter, FrameWriter
+from internal_inpaint.shot import ElementWriter, FrameWriter, ShotSettings, open_shot
 
 
 def read(path):
@@ -64,6 +64,18 @@ def test_names_that_are_taken_are_refused_before_any_work(tmp_path):
     (tmp_path / "taken" / f"matte.{shot.frames[0]}.exr").symlink_to(Path(shot.plate_header(shot.frames[0]).path))
     with pytest.raises(BadInput, match=r"--elements .* would overwrite the plate"):
         ElementWriter(shot, str(tmp_path / "taken"))
+
+
+def test_no_second_sequence_comes_into_a_folder_that_is_an_input(sample):
+    """The same job could not be run again: a folder names its only sequence."""
+    plates, mattes = Path(sample.plate).parent, Path(sample.matte).parent
+    by_folder = open_shot(ShotSettings(str(plates), str(mattes)))
+    for what, folder in (("plate", plates), ("matte", mattes)):
+        with pytest.raises(BadInput, match=f"given as the {what}"):
+            ElementWriter(by_folder, str(folder))
+        with pytest.raises(BadInput, match=f"given as the {what}"):
+            FrameWriter(by_folder, str(folder / "clean.####.exr"))
+    FrameWriter(open_shot(ShotSettings(str(sample.plate), str(sample.matte))), str(plates / "clean.####.exr"))
 
 
 def test_a_run_writes_them_and_writes_again_what_is_missing(sample, tmp_path):
