@@ -1,5 +1,6 @@
 """Host side: a run as a node sees it, with the real engine on real files."""
 
+import errno
 import json
 import os
 import shutil
@@ -213,6 +214,22 @@ def test_damaged_and_newer_files_are_one_sentence(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps(dict(data, version=2)))
     with pytest.raises(PluginError, match="update the plugin"):
         read_job(tmp_path)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_file_that_a_network_drive_cannot_give_now_is_not_called_damaged(tmp_path, monkeypatch, times):
+    status(tmp_path)
+    read, left = Path.read_text, iter(range(times))
+
+    def stale(path, **options):
+        if path.name == "status.json" and next(left, None) is not None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    view = Run(tmp_path).look()
+    assert view.state == ("running" if times == 1 else "failed")
+    assert "damaged" not in view.message
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(worker, tmp_path):
