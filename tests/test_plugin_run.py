@@ -111,6 +111,13 @@ def test_a_script_may_give_paths_and_tuples(tmp_path, monkeypatch):
         run_for(tmp_path, {**JOB, "plate": object()})
 
 
+def test_a_home_folder_is_the_engines(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_job(tmp_path / "v001", {**JOB, "output": "~/result.####.exr"})
+    assert Run(tmp_path / "v001").frames_path() == str(tmp_path / "result.####.exr")
+
+
 def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path):
     job, _ = job
     run = Run(tmp_path / "v001")

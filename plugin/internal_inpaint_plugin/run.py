@@ -217,7 +217,9 @@ class Run:
     def frames_path(self) -> str:
         """Absolute pattern of the frames that the job writes; empty where there is no job."""
         job = read_job(self.folder)
-        return os.path.abspath(str(self.folder / job["output"])) if job and job.get("output") else ""
+        return (
+            os.path.abspath(str(self.folder / os.path.expanduser(job["output"]))) if job and job.get("output") else ""
+        )
 
     def _complete(self) -> bool:
         """Whether as many finished frames stand at the output as the run says it has made."""
