@@ -207,6 +207,15 @@ def test_slow_silent_lost_and_elsewhere(tmp_path):
     assert run.look().state == "silent"
 
 
+def test_the_last_word_of_an_earlier_process_of_the_same_number_is_not_this_ones(tmp_path):
+    status(tmp_path, state="failed", error="of yesterday", updated=ago(3600))
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+    (tmp_path / "worker.json").write_text(json.dumps(record))
+    assert Run(tmp_path).look().state == "starting"
+    status(tmp_path, updated=ago(30))  # the clock was set back after the start
+    assert Run(tmp_path).look().state == "running"
+
+
 def test_damaged_and_newer_files_are_one_sentence(tmp_path):
     run = Run(tmp_path)
     (tmp_path / "status.json").write_text('{"state": "run')

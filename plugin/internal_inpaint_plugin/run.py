@@ -286,7 +286,9 @@ def _spoken_by(status: Optional[Status], record: Dict[str, Any]) -> bool:
     """Whether the status is of the process started last, or of one that it started in turn, and not older."""
     if status is None:
         return False
-    return status.pid == record["pid"] or _seconds(status.updated) >= record["started"]
+    # The clock may have been set back in between; numbers come again, in a container with every start.
+    grace = SILENT_S if status.pid == record["pid"] else 0.0
+    return _seconds(status.updated) >= record["started"] - grace
 
 
 def sentence(status: Status) -> str:
