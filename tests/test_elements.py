@@ -1,5 +1,6 @@
 """Elements: fill, matte and confidence as sequences of their own, for hosts that read one layer only."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from shot_files import make_shot
 from test_confidence_layer import judged
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.shot import ElementWriter, FrameWriter
+from internal_inpaint.shot import ElementWriter, FrameWriter, ShotSettings, open_shot
 
 
 def read(path):
@@ -65,6 +66,18 @@ def test_names_that_are_taken_are_refused_before_any_work(tmp_path):
         ElementWriter(shot, str(tmp_path / "taken"))
 
 
+def test_no_second_sequence_comes_into_a_folder_that_is_an_input(sample):
+    """The same job could not be run again: a folder names its only sequence."""
+    plates, mattes = Path(sample.plate).parent, Path(sample.matte).parent
+    by_folder = open_shot(ShotSettings(str(plates), str(mattes)))
+    for what, folder in (("plate", plates), ("matte", mattes)):
+        with pytest.raises(BadInput, match=f"given as the {what}"):
+            ElementWriter(by_folder, str(folder))
+        with pytest.raises(BadInput, match=f"given as the {what}"):
+            FrameWriter(by_folder, str(folder / "clean.####.exr"))
+    FrameWriter(open_shot(ShotSettings(str(sample.plate), str(sample.matte))), str(plates / "clean.####.exr"))
+
+
 def test_a_run_writes_them_and_writes_again_what_is_missing(sample, tmp_path):
     arguments = ["run", "--plate", sample.plate, "--matte", sample.matte, "--output", tmp_path / "clean.####.exr"]
     arguments += ["--quality", "draft", "--steps", "2", "--device", "cpu", "--elements", tmp_path / "elements"]
@@ -78,3 +91,16 @@ def test_a_run_writes_them_and_writes_again_what_is_missing(sample, tmp_path):
     assert internal_inpaint(*arguments).returncode == 0
     assert gone.exists()
     assert sum(path.stat().st_mtime_ns > time for path, time in before.items()) == 1, "only that frame"
+
+
+def test_a_folder_that_was_moved_keeps_its_frames(sample, tmp_path):
+    job = {"plate": str(sample.plate), "matte": str(sample.matte), "output": "result/r.####.exr"}
+    job |= {"elements": "elements", "quality": "draft", "steps": 1, "device": "cpu"}
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "job.json").write_text(json.dumps(job))
+    assert internal_inpaint("run", tmp_path / "here").returncode == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "there").glob("*/*.exr")}
+    assert len(before) == 24
+    assert internal_inpaint("run", tmp_path / "there").returncode == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())

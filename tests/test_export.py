@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
 from internal_inpaint.shot.store import _Shrink
+from internal_inpaint.training import checkpoint
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -306,6 +308,23 @@ def test_both_formats_are_written_and_an_earlier_export_is_replaced(learned, mod
         ("plate", ["batch", 3, "height", "width"]),
         ("matte", ["batch", 1, "height", "width"]),
     ]
+
+
+def test_a_checkpoint_that_a_run_replaces_while_it_is_read_is_no_damaged_one(learned, tmp_path, monkeypatch, capsys):
+    work = tmp_path / "job"
+    shutil.copytree(learned[0], work)
+    (stage,) = (work / "checkpoints").iterdir()
+    (newest,) = stage.iterdir()
+    read = checkpoint.load_best
+
+    def replaced(place, *rest):
+        if newest.exists():
+            newest.rename(stage / "step-0000000003.000")
+        return read(place, *rest)
+
+    monkeypatch.setattr(checkpoint, "load_best", replaced)
+    done = main(["export", str(work), "--format", "onnx", "--output", str(tmp_path / "model.onnx")])
+    assert done == 0, capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_refused_in_one_sentence(learned, sample, tmp_path, capsys):

@@ -235,6 +235,7 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(parts, home, told, 
             break
         assert code == 2
         assert "Read-only file system" in lines[-1]
+        assert not [line for line in lines if line.startswith(("copied", "updated", "wrote", "edited"))]
         assert tree(home) == before
     assert code == 0
     assert moment > (3 if installed else 8)
@@ -387,6 +388,13 @@ def test_the_installed_plugin_finds_the_worker_that_installed_it(home, tmp_path,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no executable there")
+def test_what_lies_in_a_job_folder_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "NAME", "no-such-script")
+    (tmp_path / "argparse.py").write_text("raise SystemExit('code of the job folder')\n")
+    done = subprocess.run([*sources.worker_command.__wrapped__(), "--version"], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_engine_that_a_host_would_not_find_is_told(tmp_path, monkeypatch):
     """Found through this shell's PYTHONPATH only, which hosts do not pass on."""
     for status, told in ((1, True), (0, False)):

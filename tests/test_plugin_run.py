@@ -1,5 +1,6 @@
 """Host side: a run as a node sees it, with the real engine on real files."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
+from internal_inpaint import control
 from internal_inpaint_plugin import PluginError, Run, last_run, read_job, run_for, write_job
 
 JOB = {"plate": "plate.####.exr", "output": "result/result.####.exr"}
@@ -97,6 +99,25 @@ def test_other_inputs_or_settings_get_a_folder_of_their_own(job, tmp_path):
         Run(tmp_path / "v001").begin({**job, "grow": 5})
 
 
+def test_a_script_may_give_paths_and_tuples(tmp_path, monkeypatch):
+    monkeypatch.setattr("internal_inpaint_plugin.worker.start", lambda command, folder: 0)
+    job = {**JOB, "plate": tmp_path / "plate.####.exr"}
+    for _ in range(2):
+        run = run_for(tmp_path / "base", job, ("a", 1))
+        assert run.folder.name == "v001"
+        assert run.begin(job, sys.executable, ("a", 1)) == "started"
+    assert read_job(run.folder)["plate"] == str(job["plate"])
+    with pytest.raises(PluginError, match="cannot stand in a job"):
+        run_for(tmp_path, {**JOB, "plate": object()})
+
+
+def test_a_home_folder_is_the_engines(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_job(tmp_path / "v001", {**JOB, "output": "~/result.####.exr"})
+    assert Run(tmp_path / "v001").frames_path() == str(tmp_path / "result.####.exr")
+
+
 def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path):
     job, _ = job
     run = Run(tmp_path / "v001")
@@ -120,6 +141,18 @@ def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path
     assert run.resume(worker, steps=view.status.step + 2) == "started"
     wait_for(run, "done")
     assert len(list((run.folder / "result").glob("*.exr"))) == 6
+
+
+def test_a_worker_that_is_slow_to_load_hears_a_stop_from_before_it_could(tmp_path, monkeypatch):
+    run, now = Run(tmp_path), time.time()
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "started": now}
+    (tmp_path / "worker.json").write_text(json.dumps(record))
+    assert run.look().state == "starting"
+    run.stop()
+    monkeypatch.setattr(control.time, "time", lambda: now + 60)
+    request = control.StopRequest()
+    request.watch(tmp_path)
+    assert request()
 
 
 def test_a_killed_worker_is_told_from_a_living_one_and_can_go_on(job, worker, tmp_path):
@@ -174,6 +207,15 @@ def test_slow_silent_lost_and_elsewhere(tmp_path):
     assert run.look().state == "silent"
 
 
+def test_the_last_word_of_an_earlier_process_of_the_same_number_is_not_this_ones(tmp_path):
+    status(tmp_path, state="failed", error="of yesterday", updated=ago(3600))
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+    (tmp_path / "worker.json").write_text(json.dumps(record))
+    assert Run(tmp_path).look().state == "starting"
+    status(tmp_path, updated=ago(30))  # the clock was set back after the start
+    assert Run(tmp_path).look().state == "running"
+
+
 def test_damaged_and_newer_files_are_one_sentence(tmp_path):
     run = Run(tmp_path)
     (tmp_path / "status.json").write_text('{"state": "run')
@@ -188,6 +230,22 @@ def test_damaged_and_newer_files_are_one_sentence(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps(dict(data, version=2)))
     with pytest.raises(PluginError, match="update the plugin"):
         read_job(tmp_path)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_file_that_a_network_drive_cannot_give_now_is_not_called_damaged(tmp_path, monkeypatch, times):
+    status(tmp_path)
+    read, left = Path.read_text, iter(range(times))
+
+    def stale(path, **options):
+        if path.name == "status.json" and next(left, None) is not None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    view = Run(tmp_path).look()
+    assert view.state == ("running" if times == 1 else "failed")
+    assert "damaged" not in view.message
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(worker, tmp_path):

@@ -63,6 +63,17 @@ def trained(job: Job, folder: Path) -> ExportedShot:
         BadInput: as ``export``.
     """
     checkpoints = folder / "checkpoints"
+    while True:
+        before = sorted(checkpoints.glob("*x*/step-*"))
+        try:
+            return _trained(job, folder, checkpoints)
+        except BadInput:
+            # A run that is under way replaces its checkpoint, perhaps while it was being read here.
+            if before == sorted(checkpoints.glob("*x*/step-*")):
+                raise
+
+
+def _trained(job: Job, folder: Path, checkpoints: Path) -> ExportedShot:
     require_checkpoint(checkpoints, folder)
     canvas = open_shot(shot_settings(job)).canvas
     size = (canvas.height, canvas.width)

@@ -203,7 +203,11 @@ def _run(
         lap("judging")
         # Frames of two runtimes differ in their last bits: a rendering is of one of them. The confidence is of the
         # weights, and stays.
-        marks = [key, job.output, job.fill_layer, job.confidence_layer, job.elements]
+        # The ledger knows each file by its size and time: a folder that was moved keeps the frames in it.
+        beside = None if job.elements is None else Path(job.elements)
+        if beside is not None and beside.is_relative_to(folder.absolute()):
+            beside = beside.relative_to(folder.absolute())
+        marks = [key, job.fill_layer, job.confidence_layer, beside]
         marks += ["onnx"] if runtime == "onnx" else []
         ledger = Ledger(folder / "rendered.json", writer, " ".join(map(str, marks)))
         shown = judgement if job.confidence_layer or elements is not None else None

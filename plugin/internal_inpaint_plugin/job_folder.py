@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -146,12 +147,14 @@ def read_json(path: Path) -> Optional[Dict[str, Any]]:
             raise ValueError("no JSON object")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except PermissionError as error:
-            if os.name == "nt" and attempt < TRIES - 1:
+        except OSError as error:
+            # Replaced at the moment it was read: Windows refuses then, a network drive's handle is stale.
+            replaced = os.name == "nt" if isinstance(error, PermissionError) else error.errno == errno.ESTALE
+            if replaced and attempt < TRIES - 1:
                 time.sleep(PAUSE)
                 continue
-            raise PluginError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
-        except (OSError, ValueError, RecursionError) as error:
+            raise PluginError(f"{path} cannot be read ({error.strerror}): check the drive and permissions") from None
+        except (ValueError, RecursionError) as error:
             raise PluginError(f"{path} is damaged ({error}): delete it, or use another work folder") from None
     return None
 

@@ -6,6 +6,7 @@ Nothing here waits for the worker. ``Run.look`` reads three small files and may 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -160,13 +161,14 @@ class Run:
         Raises:
             PluginError: no worker, the folder cannot be written, or it holds another job.
         """
+        job, inputs = _plain(job), _as_read(inputs)
         before = read_job(self.folder)
         if before is not None and not _same(before, job):
             raise PluginError(f"{self.folder} holds another job: use another work folder")
         view = self.look()
         if view.busy and view.state != "silent":
             return "running"
-        if view.state == "done" and before == _plain(job) and self._complete():
+        if view.state == "done" and before == job and self._complete():
             return "done"
         command = workers.find_worker(worker)
         write_job(self.folder, job)
@@ -202,14 +204,22 @@ class Run:
 
     def stop(self) -> None:
         """Ask the run to save its state and stop. Raises ``PluginError`` if there is nothing to stop."""
-        if not self.look().busy:
+        view = self.look()
+        if not view.busy:
             raise PluginError("nothing is running")
         ask_to_stop(self.folder)
+        if view.state == "starting":
+            # A worker takes a stop from before its first breath for one that was meant for an earlier run.
+            later = time.time() + STARTING_S
+            with contextlib.suppress(OSError):
+                os.utime(str(self.folder / "stop"), (later, later))
 
     def frames_path(self) -> str:
         """Absolute pattern of the frames that the job writes; empty where there is no job."""
         job = read_job(self.folder)
-        return os.path.abspath(str(self.folder / job["output"])) if job and job.get("output") else ""
+        return (
+            os.path.abspath(str(self.folder / os.path.expanduser(job["output"]))) if job and job.get("output") else ""
+        )
 
     def _complete(self) -> bool:
         """Whether as many finished frames stand at the output as the run says it has made."""
@@ -223,6 +233,7 @@ def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
     The newest folder that was begun for the same job (but for ``MAY_CHANGE``) and the same inputs, else the
     next new one: what was learned from other pictures is never lost or mixed with these.
     """
+    job, inputs = _plain(job), _as_read(inputs)
     for run in reversed(_runs(Path(base))):
         with contextlib.suppress(PluginError):
             job_before, inputs_before = read_job(run.folder), read_json(run.folder / INPUTS)
@@ -260,14 +271,24 @@ def _same(before: Dict[str, Any], job: Dict[str, Any]) -> bool:
 
 
 def _plain(job: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: value for key, value in job.items() if value is not None}
+    return {key: _as_read(value) for key, value in job.items() if value is not None}
+
+
+def _as_read(value: Any) -> Any:
+    """A value as it is read again from JSON: a script's ``Path`` is text there, its tuple a list."""
+    try:
+        return json.loads(json.dumps(value, default=os.fspath))
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{value!a} cannot stand in a job or its inputs ({error}): give text or numbers") from None
 
 
 def _spoken_by(status: Optional[Status], record: Dict[str, Any]) -> bool:
     """Whether the status is of the process started last, or of one that it started in turn, and not older."""
     if status is None:
         return False
-    return status.pid == record["pid"] or _seconds(status.updated) >= record["started"]
+    # The clock may have been set back in between; numbers come again, in a container with every start.
+    grace = SILENT_S if status.pid == record["pid"] else 0.0
+    return _seconds(status.updated) >= record["started"] - grace
 
 
 def sentence(status: Status) -> str:

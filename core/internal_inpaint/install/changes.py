@@ -38,6 +38,7 @@ class Changes:
         self._new: list[tuple[Path, Callable[[Path], None]]] = []  # target, and what writes it to a path
         self._set_aside: list[tuple[Path, Path]] = []
         self._gone: list[Path] = []
+        self._told: list[str] = []
 
     @property
     def empty(self) -> bool:
@@ -92,8 +93,12 @@ class Changes:
             BadInput, OutOfResources: one could not be made; everything is as it was before.
         """
         self._refuse_files_for_folders()
-        if self._dry:
-            return
+        if not self._dry:
+            self._make(finish)
+        for line in self._told:  # only now: what could not be done must not be said to be done
+            self._say(line)
+
+    def _make(self, finish: Callable[[list[str]], None] | None) -> None:
         undo: list[Callable[[], object]] = []  # what takes each step back, the last step last
         backups: list[Path] = []
         at = self._root
@@ -142,7 +147,9 @@ class Changes:
 
     def _tell(self, verb: str, what: str) -> None:
         past = {"keep": "kept", "write": "wrote", "copy": "copied"}
-        self._say(f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}")
+        self._told.append(
+            f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}"
+        )
 
 
 def _made(folder: Path, undo: list[Callable[[], object]]) -> list[Path]:

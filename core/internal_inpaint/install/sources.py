@@ -87,7 +87,8 @@ def worker_command() -> list[str]:
     for path in candidates:
         if path.is_file() and os.access(path, os.X_OK):
             return [str(path)]
-    return [sys.executable, "-m", "internal_inpaint"]
+    # -P: the worker starts in the job folder, and what lies there must not be imported.
+    return [sys.executable, "-P", "-m", "internal_inpaint"]
 
 
 def command_note() -> str | None:

@@ -18,6 +18,7 @@ def output_paths(shot: Shot, output: str, option: str = "--output") -> dict[int,
     """The file of every frame; BadInput if one is an input, a folder, or cannot be written."""
     paths = {frame: output_path(output, frame, len(shot.frames) > 1) for frame in shot.frames}
     _refuse_inputs(shot, f"{option} {output}", paths)
+    _refuse_input_folders(shot, f"{option} {output}", paths)
     for folder in {path.parent for path in paths.values()}:
         _require_writable(folder, f"{option} {output}")
     return paths
@@ -91,6 +92,19 @@ def _refuse_inputs(shot: Shot, given: str, paths: dict[int, Path]) -> None:
             raise BadInput(f"{given} would overwrite the {clash[0]} {clash[1]}; choose another name")
         if path.is_dir():
             raise BadInput(f"{given}: {path} is a folder; choose another name")
+
+
+def _refuse_input_folders(shot: Shot, given: str, paths: dict[int, Path]) -> None:
+    """BadInput where a second sequence would stand in a folder given as an input: the run could not go on."""
+    folders = {path.parent.resolve() for path in paths.values()}
+    for what, named in (("plate", shot.settings.plate), ("matte", shot.settings.matte)):
+        if named is None or not (folder := Path(named).expanduser()).is_dir():
+            continue
+        if folder.resolve() in folders:
+            raise BadInput(
+                f"{given} would put a second sequence into the folder that is given as the {what}, {named}; "
+                f"name the {what} by its files, such as {what}.####.exr, or write elsewhere"
+            )
 
 
 def _identity(path: Path) -> tuple[int, int]:
