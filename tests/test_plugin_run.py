@@ -155,6 +155,20 @@ def test_a_worker_that_is_slow_to_load_hears_a_stop_from_before_it_could(tmp_pat
     assert request()
 
 
+@pytest.mark.parametrize("file", ["worker.json", "status.json"])
+def test_a_stop_for_an_earlier_run_stops_no_later_one(tmp_path, file):
+    """It came before the worker was started, or after another one had done its work."""
+    for seconds, name in enumerate(("worker.json", "status.json", "stop")):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (1e9 + seconds, 1e9 + seconds))
+    if file == "worker.json":
+        os.utime(tmp_path / file)
+    request = control.StopRequest()
+    request.watch(tmp_path)
+    assert not request()
+    assert not (tmp_path / "stop").exists()
+
+
 def test_a_killed_worker_is_told_from_a_living_one_and_can_go_on(job, worker, tmp_path):
     job, _ = job
     run = Run(tmp_path / "v001")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -30,11 +31,12 @@ class StopRequest:
         self._asked, self._looked = False, 0.0
 
     def watch(self, folder: Path) -> None:
-        """Look for ``stop`` in this job folder; one from before this process was meant for an earlier run."""
+        """Look for ``stop`` in this job folder; one from before this run was meant for an earlier one."""
         self._file = folder / "stop"
+        # A second of grace for network drives that keep their own clock.
+        begun = min(self._made - 1, _started_by_host(folder))
         with contextlib.suppress(FileNotFoundError):
-            # A second of grace for network drives that keep their own clock.
-            if self._file.is_file() and self._file.stat().st_mtime < self._made - 1:
+            if self._file.is_file() and self._file.stat().st_mtime < begun:
                 self._file.unlink()
 
     def __call__(self) -> bool:
@@ -63,6 +65,21 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _started_by_host(folder: Path) -> float:
+    """When a host started the worker that this process must be, as the last one started has not said a word yet.
+
+    Python itself may take long to come up from a network drive, and the artist may press Stop meanwhile.
+    """
+    try:
+        started = (folder / "worker.json").stat().st_mtime
+    except OSError:
+        return math.inf
+    with contextlib.suppress(OSError):
+        if (folder / "status.json").stat().st_mtime >= started:
+            return math.inf
+    return started
 
 
 @contextlib.contextmanager

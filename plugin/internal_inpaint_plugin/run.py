@@ -204,15 +204,9 @@ class Run:
 
     def stop(self) -> None:
         """Ask the run to save its state and stop. Raises ``PluginError`` if there is nothing to stop."""
-        view = self.look()
-        if not view.busy:
+        if not self.look().busy:
             raise PluginError("nothing is running")
         ask_to_stop(self.folder)
-        if view.state == "starting":
-            # A worker takes a stop from before its first breath for one that was meant for an earlier run.
-            later = time.time() + STARTING_S
-            with contextlib.suppress(OSError):
-                os.utime(str(self.folder / "stop"), (later, later))
 
     def frames_path(self) -> str:
         """Absolute pattern of the frames that the job writes; empty where there is no job."""
