@@ -2,7 +2,8 @@
 std = "luajit"
 max_line_length = 120
 files["**/*.fuse"] = {
-    read_globals = { "FuRegisterClass", "CT_Tool", "Clip", "Image", "Number", "Pixel", "Text", "bmd", "self" },
+    read_globals = { "FuPLATFORM_WINDOWS", "FuRegisterClass", "CT_Tool", "Clip", "Image", "Number", "Pixel",
+        "Text", "bmd", "self" },
     globals = {
         "Create", "NotifyChanged", "OnAddToFlow", "Process",
         "InDevice", "InFeather", "InFrames", "InGrow", "InImage", "InMatte", "InMatteFrames", "InMatteImage",

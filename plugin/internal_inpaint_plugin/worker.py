@@ -47,7 +47,8 @@ def find_worker(setting: str = "") -> List[str]:
             found = _executable(Path(os.path.expanduser(given.strip())))
             if found is None:
                 raise PluginError(
-                    f"{where} names {given.strip()}, which is no {NAME} that can be started: correct it"
+                    f"{where} names {given.strip()}, which is no {NAME} that can be started: give the "
+                    "full path of one program, without quotes or arguments"
                 )
             return [found]
     command = (read_json(INSTALLED) or {}).get("command")

@@ -269,6 +269,7 @@ def test_text_survives_json(quick, tmp_path):
     record = json.loads((run_folder(tmp_path) / "worker.json").read_text())
     for ascii_only in (True, False):
         data = {"state": "failed", "error": error, "nested": [1, -2.5e3, None, True, {}, []], "pid": record["pid"]}
+        data["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         status.write_text(json.dumps(data, ensure_ascii=ascii_only), encoding="utf-8-sig" if ascii_only else "utf-8")
         assert node.press("RefreshStatus") == error
     node.set(FrameRange='a "b" \\ ü\t\x7f\x01 𝄞').press("StartTraining")

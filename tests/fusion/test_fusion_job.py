@@ -109,7 +109,8 @@ def test_a_worker_that_cannot_be_found(quick, tmp_path, monkeypatch):
     host, node = quick
     node.set(Worker=str(tmp_path / "nothing"))
     assert node.press("StartTraining") == (
-        f"The Worker control names {tmp_path}/nothing, which is no internal-inpaint that can be started: correct it"
+        f"The Worker control names {tmp_path}/nothing, which is no internal-inpaint that can be started: give the "
+        "full path of one program, without quotes or arguments"
     )
     node.set(Worker="")
     monkeypatch.setenv("PATH", "/nowhere")

@@ -121,12 +121,13 @@ def test_the_worker_that_was_installed_with_the_fuse(tmp_path, monkeypatch):
     assert json.loads((run_folder(tmp_path) / "worker.json").read_text())["command"] == command["command"]
 
 
-def test_what_is_written_for_windows(tmp_path):
+@pytest.mark.parametrize("windows", [True, "without package"])
+def test_what_is_written_for_windows(tmp_path, windows):
     """Read, not run: one command of safe words, and a file in which no path is taken apart."""
     path = tmp_path / "100% it's & (here)"
     make_shot(path)
     (path / "inpaint.exe").write_text("x")
-    host = Host(path, executes="never", windows=True)
+    host = Host(path, executes="never", windows=windows)
     node = settle(host.node(), path, path / "inpaint.exe")
     assert node.press("StartTraining") == "Starting the worker"
     run = str(run_folder(path)).replace("/", "\\")
@@ -148,3 +149,15 @@ def test_what_is_written_for_windows(tmp_path):
     assert "has a name between two %, which Windows would replace" in node.press("StartTraining")
     node.set(WorkFolder=str(tmp_path / "ü"))
     assert "has letters that this host's Lua cannot open on Windows" in node.press("StartTraining")
+
+
+def test_a_process_number_that_comes_again_does_not_bring_yesterdays_words(tmp_path):
+    make_shot(tmp_path)
+    host = Host(tmp_path)
+    node = settle(host.node(), tmp_path, quick_worker(tmp_path, state="running"))
+    node.press("StartTraining")
+    wait(node, "Training")
+    status = json.loads((run_folder(tmp_path) / "status.json").read_text())
+    status |= {"state": "failed", "error": "of yesterday", "updated": "2020-01-01T00:00:00.000+00:00"}
+    (run_folder(tmp_path) / "status.json").write_text(json.dumps(status))
+    assert node.press("RefreshStatus") == "Starting the worker"

@@ -86,7 +86,8 @@ class Host:
         metadata: whether images say which file they are of.
         sandboxed: Lua without ``io`` and ``os``.
         tells: a Fuse's own comp finds tools. No document says so: FusionScript's does, and this is another object.
-        windows: Lua says that it runs there; what the node writes can be read, not run.
+        windows: Lua says that it runs there, or, "without package", only Fusion does; what the node writes can be
+            read, not run.
     """
 
     def __init__(

@@ -363,7 +363,9 @@ local globals = {
         remove = os.remove, execute = function(command) return host.os_execute(command) end,
     },
     print = function(...) host.print(table.concat({ ... }, "\t")) end,
-    package = { config = host.windows and "\\\n;\n?\n!\n-\n" or package.config },
+    package = host.windows == "without package" and NONE
+        or { config = host.windows and "\\\n;\n?\n!\n-\n" or package.config },
+    FuPLATFORM_WINDOWS = host.windows and true or NONE,
 }
 for _, name in ipairs({ "assert", "error", "ipairs", "pairs", "pcall", "select", "tonumber", "tostring", "type",
     "string", "table", "math", "debug", "unpack" }) do
