@@ -117,6 +117,13 @@ def test_an_object_lost_amid_the_frame_is_reported(tmp_path):
     assert not set(result.doubtful) & {1, 2}
 
 
+def test_a_frame_drawn_empty_is_not_doubted(tmp_path):
+    frames, truth = shot([(32, 40), (32, 41), None, None])
+    result = run(tmp_path, frames, {i: truth[i] for i in (0, 1, 2)}, Budget(steps=2))
+    assert result.confidence[:3] == [1, 1, 1]
+    assert not set(result.doubtful) & {0, 1, 2}
+
+
 def test_what_looks_alike_but_is_far_away_is_dropped(tmp_path):
     frames, truth = shot([(22, 18 + 2 * i) for i in range(8)])
     twin, there = shot([(48, 80)] * 8)

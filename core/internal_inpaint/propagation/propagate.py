@@ -238,7 +238,8 @@ class _Propagation:
         mattes.flush()
         del mattes
         about = {"budget": state.budget, "steps": state.step, "seconds": round(state.seconds, 2)}
-        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, self.views, about)
+        drawn, doubt = self.full_references, self.config.doubt
+        return finish(self.folder, self.fingerprint, unfinished, sure, drawn, doubt, self.views, about)
 
     def _shaped(self, probability: np.ndarray) -> np.ndarray:
         """Probability to matte: a soft edge with its middle at ``threshold``, and exactly 0 away from it."""
