@@ -209,6 +209,15 @@ def test_stopping_saves_and_progress_never_falls(tmp_path):
     assert seen[len(seen) // 2][1] >= steps  # it went on, it did not begin again
 
 
+def test_with_a_larger_budget_progress_begins_where_it_is(tmp_path):
+    frames, truth = shot(ACROSS[:3])
+    seen = []
+    run(tmp_path, frames, {0: truth[0]}, Budget(steps=6), Hooks(clock=Clock()))
+    hooks = Hooks(report=lambda p: seen.append(p.progress), clock=Clock())
+    run(tmp_path, frames, {0: truth[0]}, Budget(steps=24), hooks)
+    assert 0.1 < seen[0] < 0.5
+
+
 def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, across):
     folder, frames, truth, result = across
 

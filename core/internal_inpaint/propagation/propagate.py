@@ -92,7 +92,7 @@ class _Propagation:
         asked = [budget.steps, budget.seconds]
         if self.state.budget != asked:
             # Another budget: what was finished is open again.
-            self.state.budget, self.state.trained, self.state.final = asked, False, 0
+            self.state.budget, self.state.trained, self.state.final, self.state.progress = asked, False, 0, 0.0
         self.order = _outwards(count, sorted(small), views)
         self._place = {index: place for place, index in enumerate(self.order)}
         self.usual_area = float(np.mean([(m > 0.5).sum() for m in small.values() if (m > 0.5).any()]))
