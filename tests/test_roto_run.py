@@ -150,6 +150,22 @@ def test_what_was_learned_from_mattes_keeps_them(sample, finished, refused, tmp_
     assert "checkpoint" in refused("render", *command, *MATTE_STEPS)
 
 
+def test_other_drawn_mattes_do_not_cost_what_was_learned(sample, finished, refused, tmp_path):
+    """Refused before a matte is found anew: those in the folder are the ones that its weights know."""
+    work, drawn = tmp_path / "job", tmp_path / "drawn"
+    shutil.copytree(finished[1], work)
+    shutil.copytree(Path(sample.matte).parent, drawn)
+    mine = frame(drawn / Path(sample.matte).name, 1003)
+    held = bytearray(mine.read_bytes())
+    held[-1] ^= 1  # of the same size
+    mine.write_bytes(held)
+    mattes = [matte_of(work, number).read_bytes() for number in sample.frames]
+    job = json.loads((work / "job.json").read_text())
+    (work / "job.json").write_text(json.dumps({**job, "matte": str(drawn / Path(sample.matte).name)}))
+    assert "other drawn mattes" in refused("run", work / "job.json", "--work", work)
+    assert [matte_of(work, number).read_bytes() for number in sample.frames] == mattes
+
+
 class TestPropagateMatte:
     """The verb by itself."""
 

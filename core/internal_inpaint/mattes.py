@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -142,11 +143,19 @@ def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | 
 
     What has been learned from them is worth nothing with others: they are kept, whatever time or device they were
     to be learned with now.
+
+    Raises:
+        BadInput: they were found from other files. Others in their place would make those weights worthless.
     """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         settled = json.loads((folder / "matte" / SETTLED).read_text())
         writer = MatteWriter(shot, output)
-        if settled["inputs"] == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
+        if settled["inputs"] != _inputs(shot):
+            raise BadInput(
+                f"{folder} has learned with mattes found from another plate or other drawn mattes than these: "
+                "put those back, use another --work folder, or --restart to train anew"
+            )
+        if all(writer.path(frame).is_file() for frame in shot.frames):
             confidence = {int(frame): value for frame, value in settled["confidence"].items()}
             doubtful = tuple(settled["doubtful_frames"])
             return PropagatedMattes(output, doubtful, confidence, settled["steps"], settled["seconds"])
@@ -154,10 +163,14 @@ def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | 
 
 
 def _inputs(shot: Shot) -> list:
-    """The files that mattes are found from, by frame, name and size: a copied folder has other times."""
-    headers = [(frame, shot.plate_header(frame)) for frame in shot.frames]
-    headers += [(frame, shot.matte_header(frame)) for frame in shot.reference_frames]
-    return [[frame, header.path.name, header.path.stat().st_size] for frame, header in headers]
+    """The files that mattes are found from, by frame, name and size: copied files have other times. Mattes are
+    few, and corrected in place; uncompressed, their size stays: they are told by what is in them."""
+    plates = [(frame, shot.plate_header(frame).path) for frame in shot.frames]
+    drawn = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
+    return [
+        *([frame, path.name, path.stat().st_size] for frame, path in plates),
+        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in drawn),
+    ]
 
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
