@@ -259,6 +259,8 @@ def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
     frames, truth = shot(ACROSS[:2])
     with pytest.raises(BadInput, match="empty"):
         run(tmp_path, frames, {0: 0 * truth[0]})
+    with pytest.raises(BadInput, match=r"above 0\.5"):  # it is there to be seen
+        run(tmp_path, frames, {0: 0.45 * truth[0]})
     with pytest.raises(BadInput, match="--matte"):
         run(tmp_path, frames, {})
 

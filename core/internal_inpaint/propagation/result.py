@@ -50,7 +50,10 @@ def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.
         if not 0 <= index < count or matte.shape != tuple(size) or void.shape != (count, *size):
             raise ValueError(f"reference {index} {matte.shape} or void {void.shape} does not fit {frames.shape}")
     if not any((matte > 0.5).any() for matte in references.values()):
-        raise BadInput("the matte is empty on every frame it was given for: check the file and --matte-channel")
+        raise BadInput(
+            "the matte is empty (nowhere above 0.5) on every frame it was given for: "
+            "check the file and --matte-channel"
+        )
 
 
 def inputs_fingerprint(frames: np.ndarray, references: dict, config: PropagationConfig, seed: int, views: int) -> str:
