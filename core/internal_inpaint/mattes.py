@@ -24,6 +24,7 @@ from internal_inpaint.propagation import (
     PropagationConfig,
     default_budget,
     enlarge_matte,
+    is_found,
     propagate,
 )
 from internal_inpaint.reduce import reduced
@@ -61,7 +62,14 @@ def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
 
 
 def propagate_mattes(
-    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest, output: str
+    job: Job,
+    shot: Shot,
+    folder: Path,
+    device: torch.device,
+    events: Events,
+    stop: StopRequest,
+    output: str,
+    only_again: bool = False,
 ) -> PropagatedMattes:
     """Learn the object from the frames that have a matte, and write one for every frame.
 
@@ -69,10 +77,11 @@ def propagate_mattes(
         shot: with mattes on a few frames.
         folder: of the job; its ``matte`` folder keeps what has been learned.
         output: pattern of the mattes.
+        only_again: refuse to find other mattes than those that the folder has: weights were learned with them.
 
     Raises:
         Stopped: everything learned so far is saved.
-        BadInput: an empty matte, or an output that will not do.
+        BadInput: an empty matte, an output that will not do, or other mattes where ``only_again``.
     """
     writer = MatteWriter(shot, output)
     config, canvas = PropagationConfig(), (shot.canvas.height, shot.canvas.width)
@@ -104,17 +113,23 @@ def propagate_mattes(
         )
 
     hooks = Hooks(report=report, warn=lambda message: events.tell(warning=message), should_stop=stop)
+    budget, views = budget_of(job, device), len(shot.views)
+    if only_again and not is_found(store.frames, references, config, budget, job.seed, folder / "matte", views):
+        raise BadInput(
+            f"{folder} has learned with mattes found from another plate or other drawn mattes than these: "
+            "put those back, use another --work folder, or --restart to train anew"
+        )
     found = propagate(
         store.frames,
         store.state,
         references,
         config,
-        budget_of(job, device),
+        budget,
         device,
         job.seed,
         folder / "matte",
         hooks,
-        len(shot.views),
+        views,
     )
     events.tell(step=None, steps=None, loss=None, eta_s=None)
     sure: dict[int, float] = {}
@@ -143,19 +158,11 @@ def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | 
 
     What has been learned from them is worth nothing with others: they are kept, whatever time or device they were
     to be learned with now.
-
-    Raises:
-        BadInput: they were found from other files. Others in their place would make those weights worthless.
     """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         settled = json.loads((folder / "matte" / SETTLED).read_text())
         writer = MatteWriter(shot, output)
-        if settled["inputs"] != _inputs(shot):
-            raise BadInput(
-                f"{folder} has learned with mattes found from another plate or other drawn mattes than these: "
-                "put those back, use another --work folder, or --restart to train anew"
-            )
-        if all(writer.path(frame).is_file() for frame in shot.frames):
+        if settled["inputs"] == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
             confidence = {int(frame): value for frame, value in settled["confidence"].items()}
             doubtful = tuple(settled["doubtful_frames"])
             return PropagatedMattes(output, doubtful, confidence, settled["steps"], settled["seconds"])

@@ -29,6 +29,7 @@ from internal_inpaint.learning import (
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.mattes import (
     FRAMES_FOLDER,
+    SETTLED,
     PropagatedMattes,
     propagate_mattes,
     refuse_nothing_to_do,
@@ -237,7 +238,9 @@ def _found_mattes(
     output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
     learned_with = any((folder / "checkpoints").glob("*/step-*"))
     mattes = settled_mattes(shot, folder, output) if learned_with else None
-    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
+    # Where they are gone without a trace, finding them again is the only way to go on.
+    only_again = learned_with and (folder / "matte" / SETTLED).is_file()
+    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output, only_again)
     warn_of_doubt(mattes, events)
     return mattes
 

@@ -71,6 +71,19 @@ def propagate(
     return run.run()
 
 
+def is_found(
+    frames: np.ndarray,
+    references: dict[int, np.ndarray],
+    config: PropagationConfig,
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    views: int = 1,
+) -> bool:
+    """Whether the folder holds what ``propagate`` would give, so that nothing is left to learn."""
+    return finished(folder, inputs_fingerprint(frames, references, config, seed, views), budget) is not None
+
+
 class _Propagation:
     """One call of ``propagate``."""
 
