@@ -118,11 +118,13 @@ def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
     output, work, _ = finished
     settled = work / "matte" / "settled.json"
     before = settled.read_text()
-    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005]}))
+    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005], "seconds": 301}))
     again = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
     settled.write_text(before)
     assert again.returncode == 0, again.stderr
     assert "lost in frame(s) 1005:" in json.loads((work / "status.json").read_text())["warnings"][-1]
+    # Nor does the report forget how long it took to find them.
+    assert '<th scope="row">finding the matte</th><td class="number">5 min 1 s' in (work / "report.html").read_text()
 
 
 def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):

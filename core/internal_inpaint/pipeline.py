@@ -209,7 +209,10 @@ def _run(
         shown = judgement if job.confidence_layer or elements is not None else None
         _render(shot, writer, elements, renderer, shown, ledger, events, stop)
         lap("rendering")
+        # What was learned in earlier attempts took its time too.
         timings["training"] = sum(stage.counters.seconds for stage in found)
+        if mattes is not None:
+            timings["finding the matte"] = max(timings["finding the matte"], mattes.seconds)
         events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
         report(job, folder, shot, renderer, judgement, found, mattes, device, timings, events.warnings)
 
