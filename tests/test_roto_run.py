@@ -136,6 +136,7 @@ def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refuse
     held = corrected.read_bytes()
     command = ["run", *options(sample, tmp_path / "clean.####.exr", work), *STEPS, "--quality", "draft"]
     assert "1005" in refused(*command, "--matte-frame", "1003", "--matte-steps", "4", "--restart")
+    assert not (work / "matte" / "propagation.safetensors").exists()  # before the time for finding others was spent
     assert corrected.read_bytes() == held
 
 
@@ -186,13 +187,16 @@ class TestPropagateMatte:
     def test_a_sequence_of_one_matte_becomes_one_of_all_and_a_corrected_frame_is_added(self, sample, drawn, tmp_path):
         output = tmp_path / "roto.####.exr"
         command = ["propagate-matte", "--plate", sample.plate, "--matte", drawn, "--output", output, *STEPS]
+        shutil.copy(frame(sample.matte, 1004), frame(output, 1004))  # somebody's
         done = internal_inpaint(*command)
         assert done.returncode == 0, done.stderr
+        assert "1 matte(s) of another origin" in done.stdout + done.stderr
         assert (tmp_path / "roto.inpaint" / "status.json").exists()
         assert all(frame(output, number).exists() for number in sample.frames)
         shutil.copy(frame(sample.matte, 1006), frame(drawn, 1006))
         done = internal_inpaint(*command)
         assert done.returncode == 0, done.stderr
+        assert "another origin" not in done.stdout + done.stderr
         for number in (1002, 1006):
             assert pixels(frame(output, number))[0].tobytes() == pixels(frame(sample.matte, number))[0].tobytes()
 

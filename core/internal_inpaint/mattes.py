@@ -84,6 +84,11 @@ def propagate_mattes(
         BadInput: an empty matte, an output that will not do, or other mattes where ``only_again``.
     """
     writer = MatteWriter(shot, output)
+    before = Ledger(folder / "mattes.json", writer, "")
+    _refuse_changed(shot, writer, before)
+    others = sum(writer.path(frame).exists() and not before.wrote(frame) for frame in shot.frames)
+    if others and job.task == "propagate-matte":
+        events.tell(warning=f"{others} matte(s) of another origin stand at the output: they will be replaced")
     config, canvas = PropagationConfig(), (shot.canvas.height, shot.canvas.width)
     size = fitted(canvas, config.pixels[0 if device.type == "cuda" else 1])
     events.tell(stage="matte", progress=0.0, frames=len(shot.frames), frames_done=0)
@@ -136,6 +141,7 @@ def propagate_mattes(
     for picture in shot.pictures:
         sure[picture.frame] = min(sure.get(picture.frame, 1.0), found.confidence[picture.index])
     doubtful = tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
+    _refuse_changed(shot, writer, Ledger(folder / "mattes.json", writer, ""))  # meanwhile
     _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
     result = PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
     settled = {"inputs": _inputs(shot), **asdict(result)}
@@ -202,6 +208,16 @@ def with_mattes(shot: Shot, mattes: PropagatedMattes) -> Shot:
     return open_shot(settings)
 
 
+def _refuse_changed(shot: Shot, writer: MatteWriter, ledger: Ledger) -> None:
+    """BadInput where somebody has worked on a matte that this job wrote, and would lose it."""
+    for frame in shot.frames:
+        if ledger.changed(frame):
+            raise BadInput(
+                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
+                f"mattes and name its frame with --matte-frame, or delete it"
+            )
+
+
 def _write(
     shot: Shot, found: Propagated, writer: MatteWriter, ledger: Ledger, events: Events, stop: StopRequest
 ) -> None:
@@ -212,11 +228,6 @@ def _write(
         events.tell(progress=LEARNING + (1 - LEARNING) * done / len(by_frame), frames_done=done)
         if stop():
             raise Stopped(STOPPED)
-        if ledger.changed(frame):
-            raise BadInput(
-                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
-                f"mattes and name its frame with --matte-frame, or delete it"
-            )
         if not ledger.has(frame):
             ledger.add(frame, writer.write(frame, {p.view: _matte(shot, found, p) for p in pictures}))
     events.tell(progress=1.0, frames_done=len(by_frame))
