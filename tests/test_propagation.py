@@ -255,6 +255,17 @@ def test_void_is_no_object_and_large_frames_are_reduced(tmp_path):
     assert np.asarray(result.mattes)[void].max() == 0
 
 
+def test_broken_pixels_of_the_object_are_the_objects(tmp_path):
+    """A NaN left out of the matte would stay in the result."""
+    frames, truth = shot(ACROSS[:4])
+    void = np.zeros(frames.shape[:3], bool)
+    for index, (y, x) in enumerate(ACROSS[:4]):
+        void[index, y - 2 : y + 3, x - 2 : x + 3] = True
+    frames[void] = 0
+    result = propagate(frames, void, {0: truth[0]}, SMALL, Budget(steps=60), torch.device("cpu"), 1, tmp_path)
+    assert (np.asarray(result.mattes)[void] > 0.5).mean() > 0.8
+
+
 def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
     frames, truth = shot(ACROSS[:2])
     with pytest.raises(BadInput, match="empty"):
