@@ -117,6 +117,13 @@ def test_an_object_lost_amid_the_frame_is_reported(tmp_path):
     assert not set(result.doubtful) & {1, 2}
 
 
+def test_a_frame_drawn_empty_is_not_doubted(tmp_path):
+    frames, truth = shot([(32, 40), (32, 41), None, None])
+    result = run(tmp_path, frames, {i: truth[i] for i in (0, 1, 2)}, Budget(steps=2))
+    assert result.confidence[:3] == [1, 1, 1]
+    assert not set(result.doubtful) & {0, 1, 2}
+
+
 def test_what_looks_alike_but_is_far_away_is_dropped(tmp_path):
     frames, truth = shot([(22, 18 + 2 * i) for i in range(8)])
     twin, there = shot([(48, 80)] * 8)
@@ -202,6 +209,15 @@ def test_stopping_saves_and_progress_never_falls(tmp_path):
     assert seen[len(seen) // 2][1] >= steps  # it went on, it did not begin again
 
 
+def test_with_a_larger_budget_progress_begins_where_it_is(tmp_path):
+    frames, truth = shot(ACROSS[:3])
+    seen = []
+    run(tmp_path, frames, {0: truth[0]}, Budget(steps=6), Hooks(clock=Clock()))
+    hooks = Hooks(report=lambda p: seen.append(p.progress), clock=Clock())
+    run(tmp_path, frames, {0: truth[0]}, Budget(steps=24), hooks)
+    assert 0.1 < seen[0] < 0.5
+
+
 def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, across):
     folder, frames, truth, result = across
 
@@ -239,10 +255,23 @@ def test_void_is_no_object_and_large_frames_are_reduced(tmp_path):
     assert np.asarray(result.mattes)[void].max() == 0
 
 
+def test_broken_pixels_of_the_object_are_the_objects(tmp_path):
+    """A NaN left out of the matte would stay in the result."""
+    frames, truth = shot(ACROSS[:4])
+    void = np.zeros(frames.shape[:3], bool)
+    for index, (y, x) in enumerate(ACROSS[:4]):
+        void[index, y - 2 : y + 3, x - 2 : x + 3] = True
+    frames[void] = 0
+    result = propagate(frames, void, {0: truth[0]}, SMALL, Budget(steps=60), torch.device("cpu"), 1, tmp_path)
+    assert (np.asarray(result.mattes)[void] > 0.5).mean() > 0.8
+
+
 def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
     frames, truth = shot(ACROSS[:2])
     with pytest.raises(BadInput, match="empty"):
         run(tmp_path, frames, {0: 0 * truth[0]})
+    with pytest.raises(BadInput, match=r"above 0\.5"):  # it is there to be seen
+        run(tmp_path, frames, {0: 0.45 * truth[0]})
     with pytest.raises(BadInput, match="--matte"):
         run(tmp_path, frames, {})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio
 import pytest
 from running import frame, internal_inpaint, pixels, start, status, wait_for
 
@@ -117,11 +118,13 @@ def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
     output, work, _ = finished
     settled = work / "matte" / "settled.json"
     before = settled.read_text()
-    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005]}))
+    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005], "seconds": 301}))
     again = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
     settled.write_text(before)
     assert again.returncode == 0, again.stderr
     assert "lost in frame(s) 1005:" in json.loads((work / "status.json").read_text())["warnings"][-1]
+    # Nor does the report forget how long it took to find them.
+    assert '<th scope="row">finding the matte</th><td class="number">5 min 1 s' in (work / "report.html").read_text()
 
 
 def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):
@@ -133,6 +136,7 @@ def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refuse
     held = corrected.read_bytes()
     command = ["run", *options(sample, tmp_path / "clean.####.exr", work), *STEPS, "--quality", "draft"]
     assert "1005" in refused(*command, "--matte-frame", "1003", "--matte-steps", "4", "--restart")
+    assert not (work / "matte" / "propagation.safetensors").exists()  # before the time for finding others was spent
     assert corrected.read_bytes() == held
 
 
@@ -150,6 +154,26 @@ def test_what_was_learned_from_mattes_keeps_them(sample, finished, refused, tmp_
     assert "checkpoint" in refused("render", *command, *MATTE_STEPS)
 
 
+def test_other_drawn_mattes_do_not_cost_what_was_learned(sample, finished, refused, tmp_path):
+    """Refused before a matte is found anew: those in the folder are the ones that its weights know."""
+    work, drawn = tmp_path / "job", tmp_path / "drawn"
+    shutil.copytree(finished[1], work)
+    shutil.copytree(Path(sample.matte).parent, drawn)
+    mine = frame(drawn / Path(sample.matte).name, 1003)
+    shutil.copy(frame(sample.matte, 1005), mine)
+    mattes = [matte_of(work, number).read_bytes() for number in sample.frames]
+    job = json.loads((work / "job.json").read_text())
+    (work / "job.json").write_text(json.dumps({**job, "matte": str(drawn / Path(sample.matte).name)}))
+    assert "other drawn mattes" in refused("run", work / "job.json", "--work", work)
+    assert [matte_of(work, number).read_bytes() for number in sample.frames] == mattes
+    # The same matte saved again is no other one.
+    image = oiio.ImageBuf(frame(sample.matte, 1003).as_posix())
+    image.specmod().attribute("compression", "none")
+    assert image.write(str(mine))
+    done = internal_inpaint("run", work / "job.json", "--work", work)
+    assert done.returncode == 0, done.stderr
+
+
 class TestPropagateMatte:
     """The verb by itself."""
 
@@ -163,13 +187,16 @@ class TestPropagateMatte:
     def test_a_sequence_of_one_matte_becomes_one_of_all_and_a_corrected_frame_is_added(self, sample, drawn, tmp_path):
         output = tmp_path / "roto.####.exr"
         command = ["propagate-matte", "--plate", sample.plate, "--matte", drawn, "--output", output, *STEPS]
+        shutil.copy(frame(sample.matte, 1004), frame(output, 1004))  # somebody's
         done = internal_inpaint(*command)
         assert done.returncode == 0, done.stderr
+        assert "1 matte(s) of another origin" in done.stdout + done.stderr
         assert (tmp_path / "roto.inpaint" / "status.json").exists()
         assert all(frame(output, number).exists() for number in sample.frames)
         shutil.copy(frame(sample.matte, 1006), frame(drawn, 1006))
         done = internal_inpaint(*command)
         assert done.returncode == 0, done.stderr
+        assert "another origin" not in done.stdout + done.stderr
         for number in (1002, 1006):
             assert pixels(frame(output, number))[0].tobytes() == pixels(frame(sample.matte, number))[0].tobytes()
 

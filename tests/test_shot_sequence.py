@@ -60,6 +60,12 @@ def test_folders_may_be_called_anything(tmp_path, name):
     assert output_path(str(where / "o.####.exr"), 3) == where / "o.0003.exr"
 
 
+@pytest.mark.parametrize("name", ["<b>a.####.exr", "a<UDIM>.####.exr"])
+def test_no_part_of_a_name_is_lost(tmp_path, name):
+    with pytest.raises(BadInput, match="leave < and > out"):
+        output_path(str(tmp_path / name), 3)
+
+
 @pytest.mark.parametrize("name", ["a.%04d%04d.exr", "a.#.#.exr"])
 def test_two_frame_tokens_in_one_name_are_refused(tmp_path, name):
     with pytest.raises(BadInput, match="is not understood"):

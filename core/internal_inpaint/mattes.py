@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from internal_inpaint.propagation import (
     PropagationConfig,
     default_budget,
     enlarge_matte,
+    is_found,
     propagate,
 )
 from internal_inpaint.reduce import reduced
@@ -60,7 +62,14 @@ def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
 
 
 def propagate_mattes(
-    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest, output: str
+    job: Job,
+    shot: Shot,
+    folder: Path,
+    device: torch.device,
+    events: Events,
+    stop: StopRequest,
+    output: str,
+    only_again: bool = False,
 ) -> PropagatedMattes:
     """Learn the object from the frames that have a matte, and write one for every frame.
 
@@ -68,12 +77,18 @@ def propagate_mattes(
         shot: with mattes on a few frames.
         folder: of the job; its ``matte`` folder keeps what has been learned.
         output: pattern of the mattes.
+        only_again: refuse to find other mattes than those that the folder has: weights were learned with them.
 
     Raises:
         Stopped: everything learned so far is saved.
-        BadInput: an empty matte, or an output that will not do.
+        BadInput: an empty matte, an output that will not do, or other mattes where ``only_again``.
     """
     writer = MatteWriter(shot, output)
+    before = Ledger(folder / "mattes.json", writer, "")
+    _refuse_changed(shot, writer, before)
+    others = sum(writer.path(frame).exists() and not before.wrote(frame) for frame in shot.frames)
+    if others and job.task == "propagate-matte":
+        events.tell(warning=f"{others} matte(s) of another origin stand at the output: they will be replaced")
     config, canvas = PropagationConfig(), (shot.canvas.height, shot.canvas.width)
     size = fitted(canvas, config.pixels[0 if device.type == "cuda" else 1])
     events.tell(stage="matte", progress=0.0, frames=len(shot.frames), frames_done=0)
@@ -103,23 +118,30 @@ def propagate_mattes(
         )
 
     hooks = Hooks(report=report, warn=lambda message: events.tell(warning=message), should_stop=stop)
+    budget, views = budget_of(job, device), len(shot.views)
+    if only_again and not is_found(store.frames, references, config, budget, job.seed, folder / "matte", views):
+        raise BadInput(
+            f"{folder} has learned with mattes found from another plate or other drawn mattes than these: "
+            "put those back, use another --work folder, or --restart to train anew"
+        )
     found = propagate(
         store.frames,
         store.state,
         references,
         config,
-        budget_of(job, device),
+        budget,
         device,
         job.seed,
         folder / "matte",
         hooks,
-        len(shot.views),
+        views,
     )
     events.tell(step=None, steps=None, loss=None, eta_s=None)
     sure: dict[int, float] = {}
     for picture in shot.pictures:
         sure[picture.frame] = min(sure.get(picture.frame, 1.0), found.confidence[picture.index])
     doubtful = tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
+    _refuse_changed(shot, writer, Ledger(folder / "mattes.json", writer, ""))  # meanwhile
     _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
     result = PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
     settled = {"inputs": _inputs(shot), **asdict(result)}
@@ -154,10 +176,14 @@ def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | 
 
 
 def _inputs(shot: Shot) -> list:
-    """The files that mattes are found from, by frame, name and size: a copied folder has other times."""
-    headers = [(frame, shot.plate_header(frame)) for frame in shot.frames]
-    headers += [(frame, shot.matte_header(frame)) for frame in shot.reference_frames]
-    return [[frame, header.path.name, header.path.stat().st_size] for frame, header in headers]
+    """The files that mattes are found from, by frame, name and size: copied files have other times. Mattes are
+    few, and corrected in place; uncompressed, their size stays: they are told by what is in them."""
+    plates = [(frame, shot.plate_header(frame).path) for frame in shot.frames]
+    drawn = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
+    return [
+        *([frame, path.name, path.stat().st_size] for frame, path in plates),
+        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in drawn),
+    ]
 
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -182,6 +208,16 @@ def with_mattes(shot: Shot, mattes: PropagatedMattes) -> Shot:
     return open_shot(settings)
 
 
+def _refuse_changed(shot: Shot, writer: MatteWriter, ledger: Ledger) -> None:
+    """BadInput where somebody has worked on a matte that this job wrote, and would lose it."""
+    for frame in shot.frames:
+        if ledger.changed(frame):
+            raise BadInput(
+                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
+                f"mattes and name its frame with --matte-frame, or delete it"
+            )
+
+
 def _write(
     shot: Shot, found: Propagated, writer: MatteWriter, ledger: Ledger, events: Events, stop: StopRequest
 ) -> None:
@@ -192,11 +228,6 @@ def _write(
         events.tell(progress=LEARNING + (1 - LEARNING) * done / len(by_frame), frames_done=done)
         if stop():
             raise Stopped(STOPPED)
-        if ledger.changed(frame):
-            raise BadInput(
-                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
-                f"mattes and name its frame with --matte-frame, or delete it"
-            )
         if not ledger.has(frame):
             ledger.add(frame, writer.write(frame, {p.view: _matte(shot, found, p) for p in pictures}))
     events.tell(progress=1.0, frames_done=len(by_frame))

@@ -29,6 +29,7 @@ from internal_inpaint.learning import (
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.mattes import (
     FRAMES_FOLDER,
+    SETTLED,
     PropagatedMattes,
     propagate_mattes,
     refuse_nothing_to_do,
@@ -213,7 +214,10 @@ def _run(
         shown = judgement if job.confidence_layer or elements is not None else None
         _render(shot, writer, elements, renderer, shown, ledger, events, stop)
         lap("rendering")
+        # What was learned in earlier attempts took its time too.
         timings["training"] = sum(stage.counters.seconds for stage in found)
+        if mattes is not None:
+            timings["finding the matte"] = max(timings["finding the matte"], mattes.seconds)
         events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
         report(job, folder, shot, renderer, judgement, found, mattes, device, timings, events.warnings)
 
@@ -250,7 +254,9 @@ def _found_mattes(
     output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
     learned_with = any((folder / "checkpoints").glob("*/step-*"))
     mattes = settled_mattes(shot, folder, output) if learned_with else None
-    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output)
+    # Where they are gone without a trace, finding them again is the only way to go on.
+    only_again = learned_with and (folder / "matte" / SETTLED).is_file()
+    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output, only_again)
     warn_of_doubt(mattes, events)
     return mattes
 

@@ -2,7 +2,7 @@
 
 from internal_inpaint.propagation.config import PropagationConfig, default_budget
 from internal_inpaint.propagation.enlarge import enlarge_matte
-from internal_inpaint.propagation.propagate import propagate
+from internal_inpaint.propagation.propagate import is_found, propagate
 from internal_inpaint.propagation.result import Propagated
 from internal_inpaint.propagation.writer import MatteWriter
 
@@ -12,5 +12,6 @@ __all__ = [
     "PropagationConfig",
     "default_budget",
     "enlarge_matte",
+    "is_found",
     "propagate",
 ]

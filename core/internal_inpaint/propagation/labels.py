@@ -72,8 +72,15 @@ class Frames:
         return self.reduced(np.asarray(self._frames[index], np.float32))
 
     def void(self, index: int) -> np.ndarray:
-        """``[h, w]`` bool at the working size."""
-        return self.reduced(self._void[index].astype(np.float32)) > 0.5
+        """``[h, w]`` bool at the working size: outside the data window.
+
+        Unknown pixels amid the picture are NaN or infinite. They may well be the object's, and have to go with it.
+        """
+        there = self.reduced(self._void[index].astype(np.float32)) <= 0.5
+        rows, columns = there.any(axis=1), there.any(axis=0)
+        if not rows.any():
+            return ~there
+        return ~(_between(rows)[:, None] & _between(columns)[None, :])
 
     def reduced(self, plane: np.ndarray) -> np.ndarray:
         """A full-size plane at the working size."""
@@ -86,6 +93,14 @@ class Frames:
         if self.size == self.full:
             return plane
         return np.clip(cv2.resize(plane, self.full[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def _between(found: np.ndarray) -> np.ndarray:
+    """``[n]`` bool: from the first to the last place of those found."""
+    places = np.flatnonzero(found)
+    between = np.zeros(len(found), bool)
+    between[places[0] : places[-1] + 1] = True
+    return between
 
 
 class Labels:

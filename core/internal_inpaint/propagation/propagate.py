@@ -71,6 +71,19 @@ def propagate(
     return run.run()
 
 
+def is_found(
+    frames: np.ndarray,
+    references: dict[int, np.ndarray],
+    config: PropagationConfig,
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    views: int = 1,
+) -> bool:
+    """Whether the folder holds what ``propagate`` would give, so that nothing is left to learn."""
+    return finished(folder, inputs_fingerprint(frames, references, config, seed, views), budget) is not None
+
+
 class _Propagation:
     """One call of ``propagate``."""
 
@@ -92,7 +105,7 @@ class _Propagation:
         asked = [budget.steps, budget.seconds]
         if self.state.budget != asked:
             # Another budget: what was finished is open again.
-            self.state.budget, self.state.trained, self.state.final = asked, False, 0
+            self.state.budget, self.state.trained, self.state.final, self.state.progress = asked, False, 0, 0.0
         self.order = _outwards(count, sorted(small), views)
         self._place = {index: place for place, index in enumerate(self.order)}
         self.usual_area = float(np.mean([(m > 0.5).sum() for m in small.values() if (m > 0.5).any()]))
@@ -238,7 +251,8 @@ class _Propagation:
         mattes.flush()
         del mattes
         about = {"budget": state.budget, "steps": state.step, "seconds": round(state.seconds, 2)}
-        return finish(self.folder, self.fingerprint, unfinished, sure, self.config.doubt, self.views, about)
+        drawn, doubt = self.full_references, self.config.doubt
+        return finish(self.folder, self.fingerprint, unfinished, sure, drawn, doubt, self.views, about)
 
     def _shaped(self, probability: np.ndarray) -> np.ndarray:
         """Probability to matte: a soft edge with its middle at ``threshold``, and exactly 0 away from it."""

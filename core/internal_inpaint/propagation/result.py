@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.
         if not 0 <= index < count or matte.shape != tuple(size) or void.shape != (count, *size):
             raise ValueError(f"reference {index} {matte.shape} or void {void.shape} does not fit {frames.shape}")
     if not any((matte > 0.5).any() for matte in references.values()):
-        raise BadInput("the matte is empty on every frame it was given for: check the file and --matte-channel")
+        raise BadInput(
+            "the matte is empty (nowhere above 0.5) on every frame it was given for: "
+            "check the file and --matte-channel"
+        )
 
 
 def inputs_fingerprint(frames: np.ndarray, references: dict, config: PropagationConfig, seed: int, views: int) -> str:
@@ -63,12 +67,20 @@ def inputs_fingerprint(frames: np.ndarray, references: dict, config: Propagation
 
 
 def finish(
-    folder: Path, fingerprint: str, unfinished: Path, confidence: list[float], doubt: float, views: int, about: dict
+    folder: Path,
+    fingerprint: str,
+    unfinished: Path,
+    confidence: list[float],
+    drawn: Collection[int],
+    doubt: float,
+    views: int,
+    about: dict,
 ) -> Propagated:
     """Give the finished file of mattes its name, and describe it.
 
     Args:
         confidence: a frame; those below ``doubt`` are doubtful.
+        drawn: indices of the reference frames: nothing is doubtful there, an empty matte least of all.
         views: pictures a frame.
         about: plain values to be kept beside it.
     """
@@ -80,7 +92,7 @@ def finish(
         own = slice(view, None, views)
         confidence[own] = judge_absence(confidence[own], empty[own], at_edge[own])
     del mattes
-    confidence = [round(float(value), 4) for value in confidence]
+    confidence = [1.0 if index in drawn else round(float(value), 4) for index, value in enumerate(confidence)]
     doubtful = [index for index, value in enumerate(confidence) if value < doubt]
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
     # Never new mattes beside an old description.

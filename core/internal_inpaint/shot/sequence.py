@@ -184,6 +184,8 @@ def _numbered(pattern: Path, frame: int) -> Path:
 def _template(name: str) -> fileseq.FileSequence:
     """A file name taken apart. Only the name: folders may have any character in theirs."""
     message = f"file name {name} is not understood; write the frame number once, as ####"
+    if "<" in name:  # Fileseq drops what it takes for a <UDIM>: frames would go to files of another name
+        raise BadInput(f"file name {name} is not understood; leave < and > out of it")
     try:
         template = fileseq.FileSequence(name, pad_style=_STYLE)
     except fileseq.exceptions.FileSeqException as error:
