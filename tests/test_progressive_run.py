@@ -102,10 +102,11 @@ def test_stopped_after_the_first_stage_it_can_be_rendered_as_it_is(large, finish
 
 
 def test_fewer_steps_than_stages_are_one_each_and_said_so(large, tmp_path):
-    job = Job(plate=large.plate, matte=large.matte, output=str(tmp_path / "c.####.exr"), steps=1, device="cpu")
-    told = []
+    shot = {"plate": large.plate, "matte": large.matte, "output": str(tmp_path / "c.####.exr")}
+    told, job = [], Job(**shot, steps=1, matte_steps=9, device="cpu")
     pipeline.run(job, tmp_path / "job", told.append, render=False)
     assert [(e["step"], e["steps"]) for e in told if e.get("steps")][-1] == (2, 2), "not step 2 of 1"
+    assert any("--matte-steps are not used" in e.get("warning", "") for e in told)
     percents = [e["percent"] for e in told if "percent" in e]
     assert percents == sorted(percents)
     assert percents[-2] == 100, "training is all that this run does"

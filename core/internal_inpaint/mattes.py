@@ -56,8 +56,8 @@ def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
     """BadInput where a job asks for mattes to be propagated and every frame has one."""
     if job.task == "propagate-matte" and all(map(shot.has_own_matte, shot.pictures)):
         raise BadInput(
-            f"matte {shot.matte_sequence.pattern} has every frame of the shot: nothing is left to propagate; "
-            f"name the frames to start from with --matte-frame"
+            f"matte {shot.matte_sequence.pattern} has every frame of the shot: nothing is left to propagate"
+            + ("" if job.matte_frame else "; name the frames to start from with --matte-frame")
         )
 
 

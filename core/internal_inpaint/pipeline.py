@@ -153,6 +153,8 @@ def _run(
         events.tell(warning=warning)
     if job.vgg19 is not None and not recipe(job).ambiguity:
         events.tell(warning=f"--vgg19 is not used: --quality {job.quality} trains without the anti-ambiguity term")
+    if shot.has_all_mattes and (job.matte_time, job.matte_steps) != (None, None):
+        events.tell(warning="--matte-time and --matte-steps are not used: every frame has a matte")
     _check(stop)
     timings: dict[str, float] = {}
     lap = _stopwatch(timings)

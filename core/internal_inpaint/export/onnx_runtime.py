@@ -49,7 +49,7 @@ def providers(device: str) -> list:
     if not there:
         raise BadInput(
             f"--device {device} is not available to onnxruntime: install onnxruntime-gpu in the place of "
-            "onnxruntime, or use --device cpu"
+            'onnxruntime, or choose cpu (in a job file: "device": "cpu")'
         )
     number = int(device.partition(":")[2] or 0)
     return [(CUDA, {"device_id": number}), CPU]
