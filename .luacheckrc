@@ -3,7 +3,7 @@ std = "luajit"
 max_line_length = 120
 files["**/*.fuse"] = {
     read_globals = { "FuPLATFORM_WINDOWS", "FuRegisterClass", "CT_Tool", "Clip", "Image", "Number", "Pixel",
-        "Text", "bmd", "self" },
+        "Text", "bmd", "fu", "fusion", "self" },
     globals = {
         "Create", "NotifyChanged", "OnAddToFlow", "Process",
         "InDevice", "InFeather", "InFrames", "InGrow", "InImage", "InMatte", "InMatteFrames", "InMatteImage",

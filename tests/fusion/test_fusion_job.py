@@ -46,7 +46,8 @@ def test_the_jobs_keys(quick, tmp_path):
         ({"id": "MediaIn", "media": "{}/plate.[8-12].exr"}, "plate.#.exr", 1001),  # of no fixed padding
     ],
 )
-def test_the_plate_is_found_at_what_is_connected(tmp_path, loader, plate, offset):
+@pytest.mark.parametrize("tells", [True, "fusion"])
+def test_the_plate_is_found_at_what_is_connected(tmp_path, loader, plate, offset, tells):
     make_shot(tmp_path)
     loader = {k: v.format(tmp_path) if isinstance(v, str) else v for k, v in loader.items()}
     tools = [
@@ -54,11 +55,12 @@ def test_the_plate_is_found_at_what_is_connected(tmp_path, loader, plate, offset
         Tool("PipeRouter", "Router1", input="Plate1"),
         Tool(name="Plate1", **loader),
     ]
-    node = settle(Host(tmp_path, tools=tools, tells=True).node(), tmp_path, quick_worker(tmp_path), PlateFile="")
+    node = settle(Host(tmp_path, tools=tools, tells=tells).node(), tmp_path, quick_worker(tmp_path), PlateFile="")
     node.press("StartTraining")
     wait(node, "Done")
     assert json.loads((run_folder(tmp_path) / "job.json").read_text())["plate"] == f"{tmp_path}/{plate}"
     assert node.value("FrameOffset") == offset
+    node.process(1001 - offset)  # in which no comp of scripts may be asked for
 
 
 def test_what_is_no_file_is_asked_to_be_rendered(tmp_path):

@@ -85,7 +85,8 @@ class Host:
         locks: during Process no control that is not external takes a value.
         metadata: whether images say which file they are of.
         sandboxed: Lua without ``io`` and ``os``.
-        tells: a Fuse's own comp finds tools. No document says so: FusionScript's does, and this is another object.
+        tells: True: a Fuse's own comp finds tools, which no document says; "fusion": scripts' current comp does;
+            False: neither can be had.
         windows: Lua says that it runs there, or, "without package", only Fusion does; what the node writes can be
             read, not run.
     """

@@ -285,6 +285,13 @@ local function tool_of(name)
     return strict("tool", members)
 end
 
+local function find_tool(of)
+    return function(this, name)
+        want(this, of, "FindTool")
+        return tool_of(name)
+    end
+end
+
 -- What `self.Comp` is inside a Fuse: fields, MapPath and GetPrefs. The methods of the comp that scripts get are not
 -- there (seen in Resolve 21: "attempt to call method 'GetAttrs' (a nil value)").
 local comp = strict("Comp", setmetatable({
@@ -293,10 +300,7 @@ local comp = strict("Comp", setmetatable({
         want(path, "string", "MapPath")
         return host.map_path(path)
     end,
-    FindTool = host.tells and function(this, name)
-        want(this, "Comp", "FindTool")
-        return tool_of(name)
-    end or NONE,
+    FindTool = host.tells == true and find_tool("Comp") or NONE,
     GetAttrs = NONE,
 }, { __index = function(_, key) if key == "Rendering" then return host.is_rendering() end end }))
 
@@ -365,6 +369,14 @@ local globals = {
     print = function(...) host.print(table.concat({ ... }, "\t")) end,
     package = host.windows == "without package" and NONE
         or { config = host.windows and "\\\n;\n?\n!\n-\n" or package.config },
+    fu = NONE,
+    fusion = host.tells == "fusion" and strict("fusion", {
+        GetCurrentComp = function(this)
+            want(this, "fusion", "GetCurrentComp")
+            if inside == "Process" then violation("GetCurrentComp in Process: it may be another comp") end
+            return strict("script comp", { FindTool = find_tool("script comp") })
+        end,
+    }) or NONE,
     FuPLATFORM_WINDOWS = host.windows and true or NONE,
 }
 for _, name in ipairs({ "assert", "error", "ipairs", "pairs", "pcall", "select", "tonumber", "tostring", "type",
