@@ -11,7 +11,7 @@ import numpy as np
 from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.report.contact_sheet import Row, write_contact_sheet
+from internal_inpaint.report.contact_sheet import MOST_WIDTH, Row, write_contact_sheet
 from internal_inpaint.shot import Shot, WorkingSpace
 
 FRAMES = 3
@@ -35,9 +35,12 @@ class Preview:
         self._last, self._cost = time.monotonic(), 0.0
 
     def renew_if_cheap(self, cascade: Callable[[], Cascade]) -> None:
-        """Renew, unless that would take more than its share of the time since the last renewal."""
+        """Renew, unless that would take more than its share of the time since the last renewal.
+
+        Of a large plate only as many stages are rendered as the sheet can show; the last sheet has them all.
+        """
         if time.monotonic() - self._last >= SHARE * self._cost:
-            self.renew(cascade())
+            self.renew(cascade().up_to(MOST_WIDTH))
 
     def renew(self, cascade: Cascade) -> None:
         """Write the contact sheet as these networks fill it."""

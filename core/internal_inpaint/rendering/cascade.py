@@ -48,6 +48,11 @@ class Cascade:
         """(height, width) of what ``fill`` gives."""
         return self.stages[-1].size
 
+    def up_to(self, width: int) -> Cascade:
+        """Only the stages up to the first that is at least ``width`` pixels wide: for pictures shown small."""
+        enough = next((n for n, stage in enumerate(self.stages) if stage.size[1] >= width), len(self.stages) - 1)
+        return Cascade(self.stages[: enough + 1], self.bf16)
+
     def fill(self, index: int, wanted: Tensor) -> Tensor:
         """The picture of one frame as the finest stage fills it.
 

@@ -28,8 +28,13 @@ class Row:
 
 def srgb_encoded(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to sRGB code values in [0, 1] (IEC 61966-2-1), clipped: for looking at, never for output."""
-    x = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    x = _shown(linear)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
+
+
+def _shown(linear: np.ndarray) -> np.ndarray:
+    """What a display shows of scene-linear values: nothing below black or above white."""
+    return np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def write_contact_sheet(rows: list[Row], path: Path) -> None:
@@ -40,14 +45,11 @@ def write_contact_sheet(rows: list[Row], path: Path) -> None:
     sheet = None
     for row in rows:
         alpha = np.repeat(row.matte[..., None], 3, axis=-1)
-        grey = np.float32(0.18)
-        pictures = [
-            srgb_encoded(row.plate),
-            alpha.astype(np.float32),
-            srgb_encoded(np.where(alpha > 0, row.fill, grey)),
-            srgb_encoded(row.result),
-        ]
-        line = np.concatenate([_framed(_reduced(picture)) for picture in pictures], axis=1)
+        fill = np.where(alpha > 0, row.fill, np.float32(0.18))
+        # Reduced in linear light, as a lens would, and of a large plate the few pixels that are left are encoded.
+        plate, fill, result = (srgb_encoded(_reduced(_shown(picture))) for picture in (row.plate, fill, row.result))
+        pictures = [plate, _reduced(alpha.astype(np.float32)), fill, result]
+        line = np.concatenate([_framed(picture) for picture in pictures], axis=1)
         line = _labelled(line, row.frame)
         sheet = line if sheet is None else np.concatenate([sheet, line], axis=0)
     temporary = path.with_name(f".{path.stem}.part.png")
