@@ -103,7 +103,7 @@ def test_the_reference_frame_comes_back_as_drawn_and_far_away_is_exactly_0(acros
 def test_an_object_that_leaves_the_frame_gives_empty_mattes(tmp_path):
     places = [(32, 60 + 9 * i) for i in range(6)] + [None] * 4
     frames, truth = shot(places)
-    result = run(tmp_path, frames, {0: truth[0]})
+    result = run(tmp_path, frames, {0: truth[0]}, Budget(steps=160))
     assert overlaps(result.mattes, truth)[:4].min() > 0.7
     assert np.asarray(result.mattes)[-3:].max() == 0
     assert not set(result.doubtful) & {7, 8, 9}  # it is known to be gone

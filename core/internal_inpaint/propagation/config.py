@@ -49,8 +49,8 @@ class PropagationConfig:
     rounds: int = 2
     average: float = 0.98
     trust: float = 0.45
-    threshold: float = 0.27
-    softness: float = 0.17
+    threshold: float = 0.18
+    softness: float = 0.08
     doubt: float = 0.6
     pixels: tuple[int, int] = (960 * 540, 432 * 240)
 
