@@ -217,8 +217,8 @@ class Run:
 
     def _complete(self) -> bool:
         """Whether as many finished frames stand at the output as the run says it has made."""
-        summary = read_json(self.folder / "summary.json") or {}
-        return len(files_of(self.frames_path())) >= max(1, int(summary.get("frames") or 1))
+        frames = (read_json(self.folder / "summary.json") or {}).get("frames")
+        return len(files_of(self.frames_path())) >= max(1, frames if isinstance(frames, int) else 1)
 
 
 def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
