@@ -154,6 +154,25 @@ def test_what_was_learned_from_mattes_keeps_them(sample, finished, refused, tmp_
     assert "checkpoint" in refused("render", *command, *MATTE_STEPS)
 
 
+def test_a_folder_of_an_earlier_version_goes_on_with_its_mattes(sample, finished, refused, tmp_path):
+    """Drawn mattes were told by their size there, and found with another recipe: they cannot be found again."""
+    work = tmp_path / "job"
+    shutil.copytree(finished[1], work)
+    settled, learned = work / "matte" / "settled.json", work / "matte" / "propagation.json"
+    before = json.loads(settled.read_text())
+    size = frame(sample.matte, 1003).stat().st_size
+    drawn = [1003, frame(sample.matte, 1003).name]
+    told = [[*entry[:2], size] if entry[:2] == drawn else entry for entry in before["inputs"]]
+    settled.write_text(json.dumps({**before, "inputs": told}))
+    learned.write_text(json.dumps({**json.loads(learned.read_text()), "fingerprint": "of another recipe"}))
+    command = [*options(sample, tmp_path / "clean.####.exr", work), "--quality", "draft", "--device", "cpu"]
+    done = internal_inpaint("render", *command, *MATTE_STEPS)
+    assert done.returncode == 0, done.stderr
+    told[-1][2] = size + 1
+    settled.write_text(json.dumps({**before, "inputs": told}))
+    assert "other drawn mattes" in refused("render", *command, *MATTE_STEPS)
+
+
 def test_other_drawn_mattes_do_not_cost_what_was_learned(sample, finished, refused, tmp_path):
     """Refused before a matte is found anew: those in the folder are the ones that its weights know."""
     work, drawn = tmp_path / "job", tmp_path / "drawn"

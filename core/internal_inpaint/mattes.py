@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -168,21 +169,31 @@ def settled_mattes(shot: Shot, folder: Path, output: str) -> PropagatedMattes | 
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         settled = json.loads((folder / "matte" / SETTLED).read_text())
         writer = MatteWriter(shot, output)
-        if settled["inputs"] == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
+        # Earlier versions told the drawn mattes by their size too: what was learned with theirs must not be lost.
+        known = settled["inputs"] in (_inputs(shot), _inputs(shot, _size))
+        if known and all(writer.path(frame).is_file() for frame in shot.frames):
             confidence = {int(frame): value for frame, value in settled["confidence"].items()}
             doubtful = tuple(settled["doubtful_frames"])
             return PropagatedMattes(output, doubtful, confidence, settled["steps"], settled["seconds"])
     return None
 
 
-def _inputs(shot: Shot) -> list:
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _inputs(shot: Shot, drawn_by: Callable[[Path], object] = _digest) -> list:
     """The files that mattes are found from, by frame, name and size: copied files have other times. Mattes are
     few, and corrected in place; uncompressed, their size stays: they are told by what is in them."""
     plates = [(frame, shot.plate_header(frame).path) for frame in shot.frames]
     drawn = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
     return [
-        *([frame, path.name, path.stat().st_size] for frame, path in plates),
-        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in drawn),
+        *([frame, path.name, _size(path)] for frame, path in plates),
+        *([frame, path.name, drawn_by(path)] for frame, path in drawn),
     ]
 
 
