@@ -130,13 +130,18 @@ def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
 def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):
     work = tmp_path / "job"
     shutil.copytree(finished[1], work)
-    shutil.rmtree(work / "checkpoints")
+    learned = sorted(work.glob("checkpoints/*/step-*")), (work / "matte" / "propagation.safetensors").read_bytes()
     corrected = matte_of(work, 1005)
     shutil.copy(frame(sample.plate, 1005), corrected)
     held = corrected.read_bytes()
     command = ["run", *options(sample, tmp_path / "clean.####.exr", work), *STEPS, "--quality", "draft"]
     assert "1005" in refused(*command, "--matte-frame", "1003", "--matte-steps", "4", "--restart")
-    assert not (work / "matte" / "propagation.safetensors").exists()  # before the time for finding others was spent
+    # Before the time for finding others was spent, and before anything was forgotten.
+    assert learned[0]
+    assert learned == (
+        sorted(work.glob("checkpoints/*/step-*")),
+        (work / "matte" / "propagation.safetensors").read_bytes(),
+    )
     assert corrected.read_bytes() == held
 
 

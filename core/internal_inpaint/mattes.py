@@ -86,7 +86,7 @@ def propagate_mattes(
     """
     writer = MatteWriter(shot, output)
     before = Ledger(folder / "mattes.json", writer, "")
-    _refuse_changed(shot, writer, before)
+    refuse_changed(shot, folder, output)
     others = sum(writer.path(frame).exists() and not before.wrote(frame) for frame in shot.frames)
     if others and job.task == "propagate-matte":
         events.tell(warning=f"{others} matte(s) of another origin stand at the output: they will be replaced")
@@ -142,7 +142,7 @@ def propagate_mattes(
     for picture in shot.pictures:
         sure[picture.frame] = min(sure.get(picture.frame, 1.0), found.confidence[picture.index])
     doubtful = tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
-    _refuse_changed(shot, writer, Ledger(folder / "mattes.json", writer, ""))  # meanwhile
+    refuse_changed(shot, folder, output)  # meanwhile
     _write(shot, found, writer, Ledger(folder / "mattes.json", writer, f"{store.source} {found.key}"), events, stop)
     result = PropagatedMattes(output, doubtful, sure, found.steps, found.seconds)
     settled = {"inputs": _inputs(shot), **asdict(result)}
@@ -219,8 +219,10 @@ def with_mattes(shot: Shot, mattes: PropagatedMattes) -> Shot:
     return open_shot(settings)
 
 
-def _refuse_changed(shot: Shot, writer: MatteWriter, ledger: Ledger) -> None:
+def refuse_changed(shot: Shot, folder: Path, output: str) -> None:
     """BadInput where somebody has worked on a matte that this job wrote, and would lose it."""
+    writer = MatteWriter(shot, output)
+    ledger = Ledger(folder / "mattes.json", writer, "")
     for frame in shot.frames:
         if ledger.changed(frame):
             raise BadInput(

@@ -32,6 +32,7 @@ from internal_inpaint.mattes import (
     SETTLED,
     PropagatedMattes,
     propagate_mattes,
+    refuse_changed,
     refuse_nothing_to_do,
     settled_mattes,
     warn_of_doubt,
@@ -147,6 +148,8 @@ def _run(
     events.plan(*_stages(job, shot, train, render))
     # Only now that the job can be done does it take the folder over.
     if restart:
+        if not shot.has_all_mattes:
+            refuse_changed(shot, folder, _mattes_output(job, folder))
         _forget(folder)
     jobs.write_job(job, folder)
     for warning in (*shot.warnings, *getattr(writer, "warnings", ())):
@@ -248,12 +251,16 @@ def _stages(job: Job, shot: Shot, train: bool, render: bool) -> list[str]:
     return ["open", *([] if shot.has_all_mattes else ["matte"]), "read", *learning, *making]
 
 
+def _mattes_output(job: Job, folder: Path) -> str:
+    only = job.task == "propagate-matte"
+    return job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
+
+
 def _found_mattes(
     job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest
 ) -> PropagatedMattes:
     """The matte of every frame; those that this folder's weights were learned with, if there are any."""
-    only = job.task == "propagate-matte"
-    output = job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
+    output = _mattes_output(job, folder)
     learned_with = any((folder / "checkpoints").glob("*/step-*"))
     mattes = settled_mattes(shot, folder, output) if learned_with else None
     # Where they are gone without a trace, finding them again is the only way to go on.
