@@ -5,15 +5,25 @@ import OpenImageIO as oiio
 import pytest
 import torch
 
+from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.report.contact_sheet import GAP, MOST_WIDTH, Row, write_contact_sheet
+
+SIZES = [(240, 443), (540, 960), (1080, 1920)]
+STAGES = [RenderStage(torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size))) for size in SIZES]
 
 
 @pytest.mark.parametrize(("width", "stages"), [(300, 1), (480, 2), (960, 2), (961, 3), (9999, 3)])
 def test_of_a_large_plate_no_more_stages_are_rendered_than_can_be_seen(width, stages):
-    sizes = [(240, 443), (540, 960), (1080, 1920)]
-    every = [RenderStage(torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size))) for size in sizes]
-    assert Cascade(every).up_to(width).stages == tuple(every[:stages])
+    assert Cascade(STAGES).up_to(width).stages == tuple(STAGES[:stages])
+
+
+def test_while_a_stage_finer_than_the_sheet_is_learned_the_sheet_is_made_once(tmp_path, monkeypatch):
+    preview, made = Preview(None, None, [0], tmp_path / "sheet.png"), []
+    monkeypatch.setattr(preview, "renew", lambda cascade: made.append(len(cascade.stages)))
+    for learning in (1, 2, 3, 3, 3):
+        preview.renew_if_cheap(lambda learning=learning: Cascade(STAGES[:learning]))
+    assert made == [1, 2, 2]
 
 
 def test_a_large_frame_is_reduced_in_light_and_nothing_broken_is_shown(tmp_path):

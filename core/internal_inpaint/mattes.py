@@ -62,6 +62,26 @@ def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
         )
 
 
+def mattes_output(job: Job, folder: Path) -> str:
+    """Pattern of the mattes that a job writes: they are its output, or lie in its folder."""
+    only = job.task == "propagate-matte"
+    return job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
+
+
+def found_mattes(
+    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest
+) -> PropagatedMattes:
+    """The matte of every frame; those that this folder's weights were learned with, if there are any."""
+    output = mattes_output(job, folder)
+    learned_with = any((folder / "checkpoints").glob("*/step-*"))
+    mattes = settled_mattes(shot, folder, output) if learned_with else None
+    # Where they are gone without a trace, finding them again is the only way to go on.
+    only_again = learned_with and (folder / "matte" / SETTLED).is_file()
+    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output, only_again)
+    warn_of_doubt(mattes, events)
+    return mattes
+
+
 def propagate_mattes(
     job: Job,
     shot: Shot,

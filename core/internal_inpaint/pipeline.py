@@ -29,13 +29,10 @@ from internal_inpaint.learning import (
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.mattes import (
     FRAMES_FOLDER,
-    SETTLED,
-    PropagatedMattes,
-    propagate_mattes,
+    found_mattes,
+    mattes_output,
     refuse_changed,
     refuse_nothing_to_do,
-    settled_mattes,
-    warn_of_doubt,
     with_mattes,
 )
 from internal_inpaint.methods.memory import is_out_of_memory
@@ -149,7 +146,7 @@ def _run(
     # Only now that the job can be done does it take the folder over.
     if restart:
         if not shot.has_all_mattes:
-            refuse_changed(shot, folder, _mattes_output(job, folder))
+            refuse_changed(shot, folder, mattes_output(job, folder))
         _forget(folder)
     jobs.write_job(job, folder)
     for warning in (*shot.warnings, *getattr(writer, "warnings", ())):
@@ -168,7 +165,7 @@ def _run(
         require_checkpoint(checkpoints, folder)
     mattes = None
     if not shot.has_all_mattes or job.task == "propagate-matte":
-        mattes = _found_mattes(job, shot, folder, device, events, stop)
+        mattes = found_mattes(job, shot, folder, device, events, stop)
         lap("finding the matte")
         if job.task == "propagate-matte":
             return finished(folder, events, started, job, mattes=mattes, frames=len(shot.frames))
@@ -249,25 +246,6 @@ def _stages(job: Job, shot: Shot, train: bool, render: bool) -> list[str]:
     learning = ["train"] if train else []
     making = ["judge", "render", "report"] if render else []
     return ["open", *([] if shot.has_all_mattes else ["matte"]), "read", *learning, *making]
-
-
-def _mattes_output(job: Job, folder: Path) -> str:
-    only = job.task == "propagate-matte"
-    return job.output if only else str(folder.absolute() / "matte" / FRAMES_FOLDER / "matte.####.exr")
-
-
-def _found_mattes(
-    job: Job, shot: Shot, folder: Path, device: torch.device, events: Events, stop: StopRequest
-) -> PropagatedMattes:
-    """The matte of every frame; those that this folder's weights were learned with, if there are any."""
-    output = _mattes_output(job, folder)
-    learned_with = any((folder / "checkpoints").glob("*/step-*"))
-    mattes = settled_mattes(shot, folder, output) if learned_with else None
-    # Where they are gone without a trace, finding them again is the only way to go on.
-    only_again = learned_with and (folder / "matte" / SETTLED).is_file()
-    mattes = mattes or propagate_mattes(job, shot, folder, device, events, stop, output, only_again)
-    warn_of_doubt(mattes, events)
-    return mattes
 
 
 def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:

@@ -32,15 +32,22 @@ class Preview:
         spread = np.linspace(0, len(holes) - 1, min(FRAMES, len(holes))).round().astype(int)
         self._indices = [holes[i] for i in spread]
         self._pictures: tuple[tuple[int, int], list[tuple]] = (0, 0), []
-        self._last, self._cost = time.monotonic(), 0.0
+        self._last, self._cost, self._settled = time.monotonic(), 0.0, False
 
     def renew_if_cheap(self, cascade: Callable[[], Cascade]) -> None:
         """Renew, unless that would take more than its share of the time since the last renewal.
 
-        Of a large plate only as many stages are rendered as the sheet can show; the last sheet has them all.
+        Of a large plate only as many stages are rendered as the sheet can show, and once they are learned the sheet
+        stays as it is; the last sheet has every stage.
         """
-        if time.monotonic() - self._last >= SHARE * self._cost:
-            self.renew(cascade().up_to(MOST_WIDTH))
+        if time.monotonic() - self._last < SHARE * self._cost:
+            return
+        whole = cascade()
+        seen = whole.up_to(MOST_WIDTH)
+        learned = len(seen.stages) < len(whole.stages)
+        if not (learned and self._settled):
+            self.renew(seen)
+            self._settled = learned
 
     def renew(self, cascade: Cascade) -> None:
         """Write the contact sheet as these networks fill it."""
