@@ -13,8 +13,8 @@ from internal_inpaint.shot import FrameWriter
 class Ledger:
     """Which frames this job has written with these weights, and as which files.
 
-    A frame that has changed since, or that was written with other weights or to another place, is
-    rendered again.
+    A frame that has changed since, that was written with other weights, or whose file is not there, is rendered
+    again.
     """
 
     def __init__(self, path: Path, writer: FrameWriter, key: str) -> None:

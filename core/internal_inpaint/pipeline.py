@@ -149,12 +149,8 @@ def _run(
             refuse_changed(shot, folder, mattes_output(job, folder))
         _forget(folder)
     jobs.write_job(job, folder)
-    for warning in (*shot.warnings, *getattr(writer, "warnings", ())):
+    for warning in (*shot.warnings, *getattr(writer, "warnings", ()), *_unused(job, shot)):
         events.tell(warning=warning)
-    if job.vgg19 is not None and not recipe(job).ambiguity:
-        events.tell(warning=f"--vgg19 is not used: --quality {job.quality} trains without the anti-ambiguity term")
-    if shot.has_all_mattes and (job.matte_time, job.matte_steps) != (None, None):
-        events.tell(warning="--matte-time and --matte-steps are not used: every frame has a matte")
     _check(stop)
     timings: dict[str, float] = {}
     lap = _stopwatch(timings)
@@ -199,20 +195,11 @@ def _run(
     renewed(preview.renew, cascade, events)
     lap("training")
     if render:
-        # Weights, files and settings, place: whatever changes a frame is in the key.
         key = " ".join([*(checkpoint.digest(stage.checkpoint) for stage in found), stores[0].source])
         renderer = Renderer(cascade, space.to_linear)
         judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
         lap("judging")
-        # Frames of two runtimes differ in their last bits: a rendering is of one of them. The confidence is of the
-        # weights, and stays.
-        # The ledger knows each file by its size and time: a folder that was moved keeps the frames in it.
-        beside = None if job.elements is None else Path(job.elements)
-        if beside is not None and beside.is_relative_to(folder.absolute()):
-            beside = beside.relative_to(folder.absolute())
-        marks = [key, job.fill_layer, job.confidence_layer, beside]
-        marks += ["onnx"] if runtime == "onnx" else []
-        ledger = Ledger(folder / "rendered.json", writer, " ".join(map(str, marks)))
+        ledger = Ledger(folder / "rendered.json", writer, _rendering_key(key, job, folder, runtime))
         shown = judgement if job.confidence_layer or elements is not None else None
         _render(shot, writer, elements, renderer, shown, ledger, events, stop)
         lap("rendering")
@@ -246,6 +233,29 @@ def _stages(job: Job, shot: Shot, train: bool, render: bool) -> list[str]:
     learning = ["train"] if train else []
     making = ["judge", "render", "report"] if render else []
     return ["open", *([] if shot.has_all_mattes else ["matte"]), "read", *learning, *making]
+
+
+def _unused(job: Job, shot: Shot) -> list[str]:
+    """A sentence for each setting that this job gives and does not use."""
+    unused = []
+    if job.vgg19 is not None and not recipe(job).ambiguity:
+        unused.append(f"--vgg19 is not used: --quality {job.quality} trains without the anti-ambiguity term")
+    if shot.has_all_mattes and (job.matte_time, job.matte_steps) != (None, None):
+        unused.append("--matte-time and --matte-steps are not used: every frame has a matte")
+    return unused
+
+
+def _rendering_key(key: str, job: Job, folder: Path, runtime: str) -> str:
+    """What a rendering depends on, beside the weights and the plate's files in ``key``.
+
+    The output's place is none of it: the ledger knows each file by its size and time, so that a folder that was moved
+    keeps the frames in it. Frames of two runtimes differ in their last bits: a rendering is of one of them.
+    """
+    elements = None if job.elements is None else Path(job.elements)
+    if elements is not None and elements.is_relative_to(folder.absolute()):
+        elements = elements.relative_to(folder.absolute())
+    marks = [key, job.fill_layer, job.confidence_layer, elements]
+    return " ".join(map(str, marks + (["onnx"] if runtime == "onnx" else [])))
 
 
 def _stopwatch(timings: dict[str, float]) -> Callable[[str], None]:

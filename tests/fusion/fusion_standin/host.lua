@@ -293,7 +293,7 @@ local function find_tool(of)
 end
 
 -- What `self.Comp` is inside a Fuse: fields, MapPath and GetPrefs. The methods of the comp that scripts get are not
--- there (seen in Resolve 21: "attempt to call method 'GetAttrs' (a nil value)").
+-- there (reported of Resolve 21: "attempt to call method 'GetAttrs' (a nil value)").
 local comp = strict("Comp", setmetatable({
     MapPath = function(this, path)
         want(this, "Comp", "MapPath")
