@@ -1,16 +1,15 @@
-"""Asking a run to stop, and keeping two runs out of one job folder."""
+"""Asking a run to stop: by a signal, or by a file in its job folder."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from internal_inpaint.errors import BadInput
+from internal_inpaint.job_folder import JobFolder
 
 STOPPED = "stopped on request; run the same command again to go on"
 BROKEN_OFF = "broken off; run the same command again to go on from the last checkpoint"
@@ -30,9 +29,9 @@ class StopRequest:
         self._file: Path | None = None
         self._asked, self._looked = False, 0.0
 
-    def watch(self, folder: Path) -> None:
+    def watch(self, folder: JobFolder) -> None:
         """Look for ``stop`` in this job folder; one from before this run was meant for an earlier one."""
-        self._file = folder / "stop"
+        self._file = folder.stop
         # A second of grace for network drives that keep their own clock.
         begun = min(self._made - 1, _started_by_host(folder))
         with contextlib.suppress(FileNotFoundError):
@@ -67,54 +66,16 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-def _started_by_host(folder: Path) -> float:
+def _started_by_host(folder: JobFolder) -> float:
     """When a host started the worker that this process must be, as the last one started has not said a word yet.
 
     Python itself may take long to come up from a network drive, and the artist may press Stop meanwhile.
     """
     try:
-        started = (folder / "worker.json").stat().st_mtime
+        started = folder.worker.stat().st_mtime
     except OSError:
         return math.inf
     with contextlib.suppress(OSError):
-        if (folder / "status.json").stat().st_mtime >= started:
+        if folder.status.stat().st_mtime >= started:
             return math.inf
     return started
-
-
-@contextlib.contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Hold the job folder's lock. Raises ``BadInput`` if another live run holds it.
-
-    The operating system drops the lock with the process, so that a killed run leaves nothing behind.
-    """
-    try:
-        lock = open(folder / ".lock", "a+b")  # noqa: SIM115, closed by the "with" below
-    except OSError as error:
-        raise BadInput(
-            f"the job folder {folder} cannot be written ({error.strerror}): choose another --work"
-        ) from None
-    with lock:
-        try:
-            _lock(lock)
-        except BlockingIOError:
-            raise BadInput(
-                f"{folder} is in use by another run: wait for it, stop it, or use another --work folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: run without one rather than not at all
-        yield
-
-
-def _lock(file) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError from error
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

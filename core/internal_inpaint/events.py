@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from internal_inpaint.files import write_atomically
+from internal_inpaint.job_folder import JobFolder
 
 FORMAT = 1  # of status.json and events.jsonl
 # The status is renewed at least this often, in seconds, so that whoever watches from another machine
@@ -44,7 +44,7 @@ STAGES = {
     "matte": ("finding the matte", 25),
     "read": ("reading the shot", 6),
     "train": ("training", 75),
-    "judge": ("judging the fill", 4),
+    "confidence": ("measuring the confidence", 4),
     "render": ("rendering", 12),
     "report": ("reporting", 1),
 }
@@ -58,8 +58,8 @@ class Events:
         display: called with each event's dict, for a person or a farm to read.
     """
 
-    def __init__(self, folder: Path, display: Callable[[dict], None] | None = None) -> None:
-        self._status, self._log = folder / "status.json", folder / "events.jsonl"
+    def __init__(self, folder: JobFolder, display: Callable[[dict], None] | None = None) -> None:
+        self._status, self._log = folder.status, folder.events
         self._display = display or (lambda event: None)
         self.warnings: list[str] = []
         self.plan(*STAGES)

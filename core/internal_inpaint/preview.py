@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from internal_inpaint.reduce import reduced
-from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.report.contact_sheet import MOST_WIDTH, Row, write_contact_sheet
-from internal_inpaint.shot import Shot, WorkingSpace
+from internal_inpaint.shot import Shot
 
 FRAMES = 3
 SHARE = 20  # a preview may take one part in this many of the time that has passed since the last
@@ -22,39 +22,39 @@ class Preview:
     """Renders a few frames at the size that is being learned and writes them as a contact sheet.
 
     Args:
-        shot: what is being learned; space: its working space.
+        shot: what is being learned.
         holes: indices of the pictures that have a hole.
         path: of the PNG.
     """
 
-    def __init__(self, shot: Shot, space: WorkingSpace, holes: list[int], path: Path) -> None:
-        self._shot, self._space, self.path = shot, space, path
+    def __init__(self, shot: Shot, holes: list[int], path: Path) -> None:
+        self._shot, self.path = shot, path
         spread = np.linspace(0, len(holes) - 1, min(FRAMES, len(holes))).round().astype(int)
         self._indices = [holes[i] for i in spread]
         self._pictures: tuple[tuple[int, int], list[tuple]] = (0, 0), []
-        self._last, self._cost, self._settled = time.monotonic(), 0.0, False
+        self._last, self._cost, self._complete = time.monotonic(), 0.0, False
 
-    def renew_if_cheap(self, cascade: Callable[[], Cascade]) -> None:
+    def renew_if_cheap(self, trained: Callable[[], TrainedShot]) -> None:
         """Renew, unless that would take more than its share of the time since the last renewal.
 
-        Of a large plate only as many stages are rendered as the sheet can show, and once they are learned the sheet
-        stays as it is; the last sheet has every stage.
+        Of a large plate only as many levels are rendered as the sheet can show, and once they are trained the sheet
+        stays as it is; the last sheet has every level.
         """
         if time.monotonic() - self._last < SHARE * self._cost:
             return
-        whole = cascade()
-        seen = whole.up_to(MOST_WIDTH)
-        learned = len(seen.stages) < len(whole.stages)
-        if not (learned and self._settled):
-            self.renew(seen)
-            self._settled = learned
+        whole = trained()
+        shown = whole.up_to(MOST_WIDTH)
+        complete = len(shown.levels) < len(whole.levels)
+        if not (complete and self._complete):
+            self.renew(shown)
+            self._complete = complete
 
-    def renew(self, cascade: Cascade) -> None:
+    def renew(self, trained: TrainedShot) -> None:
         """Write the contact sheet as these networks fill it."""
         began = time.monotonic()
-        renderer = Renderer(cascade, self._space.to_linear)
+        renderer = Renderer(trained)
         rows = []
-        for index, plate, alpha in self._chosen(cascade.size):
+        for index, plate, alpha in self._chosen(trained.size):
             result, fill = renderer.render(index, plate, alpha)
             frame = self._shot.pictures[index].frame
             rows.append(Row(frame, plate, alpha, fill, result))

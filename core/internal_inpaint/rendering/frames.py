@@ -1,28 +1,21 @@
-"""From a trained network to a finished frame at plate size."""
+"""From a trained shot to a finished frame at plate size."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.inference import enlarge
+from internal_inpaint.rendering.trained_shot import TrainedShot
 
 
 class Renderer:
-    """Fills frames with a trained cascade.
+    """Fills frames with a trained shot."""
 
-    Args:
-        cascade: of the shot.
-        to_linear: working space ``[H, W, 3]`` to scene-linear (``WorkingSpace.to_linear``).
-    """
-
-    def __init__(self, cascade: Cascade, to_linear: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.cascade, self._to_linear = cascade, to_linear
+    def __init__(self, trained: TrainedShot) -> None:
+        self.trained = trained
 
     def render(self, index: int, plate: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fill one picture and composite it.
@@ -37,11 +30,11 @@ class Renderer:
         """
         if not alpha.any():
             return plate, np.zeros_like(plate)
-        fill = self.cascade.fill(index, _wanted(alpha, self.cascade.size))
+        fill = self.trained.fill(index, _wanted(alpha, self.trained.size))
         # The matte's own box is all that changes; a 4K frame is mostly outside it.
         box = _box(alpha)
         result, fill_linear = plate.copy(), np.zeros_like(plate)
-        fill_linear[box] = self._to_linear(enlarge(fill, alpha.shape).numpy()[box])
+        fill_linear[box] = self.trained.space.to_linear(enlarge(fill, alpha.shape).numpy()[box])
         result[box] = composite(plate[box], fill_linear[box], alpha[box])
         return result, fill_linear
 

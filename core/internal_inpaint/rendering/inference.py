@@ -1,6 +1,6 @@
 """Filling frames with a trained network: whole where they fit, in overlapping tiles where not.
 
-Only the neighbourhood of the hole is computed: the network sees no farther than ``REACH`` pixels, so
+Only the neighbourhood of the hole is computed: the network sees no farther than ``Geometry.reach`` pixels, so
 a region that leaves that much context round the hole gives what the whole frame would have given.
 """
 
@@ -13,12 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE
+from internal_inpaint.methods.base import Clip, Geometry, Method
 from internal_inpaint.methods.memory import is_out_of_memory
 
-# Radius of what one output pixel depends on, in pixels: the sum over the layer tables of
-# dilation x (kernel - 1) / 2 x the layer's stride so far, plus a little for the bilinear up-sampling.
-REACH = 164
 WHOLE_FRAME_PIXELS = 1280 * 720  # the most that is computed in one piece; halved when memory runs out
 SMALLEST_TILE_PIXELS = 192 * 192
 
@@ -35,8 +32,9 @@ class Tile:
 
 @torch.no_grad()
 def fill_frame(
+    method: Method,
     network: nn.Module,
-    frame: Tensor,
+    frames: Tensor,
     unknown: Tensor,
     wanted: Tensor,
     most_pixels: int = WHOLE_FRAME_PIXELS,
@@ -47,14 +45,14 @@ def fill_frame(
     """The network's picture of a frame, computed where it is wanted.
 
     Args:
-        network: ``(masked, mask, prior) -> [..., output]``.
-        frame: ``[H, W, 3]`` working space.
-        unknown: ``[H, W]`` bool, True where the network may not look.
+        method: fills clips with the network.
+        frames: ``[T, H, W, 3]`` working space, as ``method.geometry.frames`` asks for them.
+        unknown: ``[T, H, W]`` bool, True where the network may not look.
         wanted: ``[H, W]`` bool, where the fill is needed.
         most_pixels: area of the largest piece computed at once; a larger neighbourhood is tiled.
         overlap: width in pixels over which neighbouring tiles are blended.
         reach: context round the wanted pixels; by default what the network can see.
-        prior: ``[H, W, 3]`` the coarser stage's filled picture, where the network wants one.
+        prior: ``[H, W, 3]`` the coarser level's filled picture, where the network wants one.
 
     Returns:
         ``[H, W, 3]`` float32 in [-1, 1], zero away from the wanted pixels.
@@ -63,23 +61,25 @@ def fill_frame(
     rows, columns = wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
     if not len(rows):
         return torch.zeros(height, width, 3)
-    stages = 1 if getattr(network, "second", None) is None else 2
-    reach = REACH * stages if reach is None else reach
+    geometry = method.geometry
+    reach = geometry.reach if reach is None else reach
     box = Tile(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-    region = _grown(box, reach, height, width)
+    region = _grown(box, reach, height, width, geometry)
     most_pixels = min(most_pixels, (region.bottom - region.top) * (region.right - region.left))
     while True:
         try:
-            return _fill_region(network, frame, unknown, wanted, _tiles(region, most_pixels, overlap), prior)
+            tiles = _tiles(region, most_pixels, overlap, geometry)
+            return _fill_tiles(method, network, frames, unknown, wanted, tiles, prior)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or most_pixels <= SMALLEST_TILE_PIXELS:
                 raise
         most_pixels //= 2
 
 
-def _fill_region(
+def _fill_tiles(
+    method: Method,
     network: nn.Module,
-    frame: Tensor,
+    frames: Tensor,
     unknown: Tensor,
     wanted: Tensor,
     tiles: list[tuple[Tile, Tensor]],
@@ -92,55 +92,57 @@ def _fill_region(
         rows_, columns_ = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
         if not wanted[rows_, columns_].any():
             continue
-        mask = unknown[rows_, columns_][None, None].to(device, torch.float32)
+        hidden = unknown[:, rows_, columns_][None, :, None].to(device, torch.float32)
         pixels, below = (
-            None if picture is None else picture[rows_, columns_].permute(2, 0, 1)[None].to(device, torch.float32)
-            for picture in (frame, prior)
+            None if pictures is None else pictures[:, rows_, columns_].permute(0, 3, 1, 2)[None].to(device, torch.float32)
+            for pictures in (frames, None if prior is None else prior[None])
         )
-        output = network(pixels * (1 - mask), mask, below)[-1]
+        output = method.fill(network, Clip(pixels, hidden, prior=below))
         result[rows_, columns_] += output[0].permute(1, 2, 0).float().clamp(-1, 1).cpu() * ramp
         weight[rows_, columns_] += ramp
     return result / weight.clamp(min=1e-12)
 
 
-def _grown(box: Tile, reach: int, height: int, width: int) -> Tile:
+def _grown(box: Tile, reach: int, height: int, width: int, geometry: Geometry) -> Tile:
+    smallest, stride = geometry.smallest, geometry.stride
+
     # Edges on multiples of the stride, so that the strided layers sample the same pixels as for the
     # whole frame; at least as large as the network's smallest input where the frame allows.
     def axis(start: int, end: int, room: int) -> tuple[int, int]:
         start, end = max(0, start - reach), min(room, end + reach)
-        if end - start < SMALLEST:
-            end = min(room, start + SMALLEST)
-            start = max(0, end - SMALLEST)
-        start = start // STRIDE * STRIDE
-        return start, min(room, start + -(-(end - start) // STRIDE) * STRIDE)
+        if end - start < smallest:
+            end = min(room, start + smallest)
+            start = max(0, end - smallest)
+        start = start // stride * stride
+        return start, min(room, start + -(-(end - start) // stride) * stride)
 
     top, bottom = axis(box.top, box.bottom, height)
     left, right = axis(box.left, box.right, width)
     return Tile(top, left, bottom, right)
 
 
-def _tiles(region: Tile, most_pixels: int, overlap: int) -> list[tuple[Tile, Tensor]]:
+def _tiles(region: Tile, most_pixels: int, overlap: int, geometry: Geometry) -> list[tuple[Tile, Tensor]]:
     """Tiles that cover a region, each with its blending weights ``[h, w, 1]`` (ramps over the overlaps)."""
     height, width = region.bottom - region.top, region.right - region.left
     if height * width <= most_pixels:
         return [(region, torch.ones(height, width, 1))]
-    side = max(SMALLEST + overlap, int(most_pixels**0.5))
+    side = max(geometry.smallest + overlap, int(most_pixels**0.5))
     tiles = []
-    for top, bottom, ramp_y in _spans(region.top, region.bottom, side, overlap):
-        for left, right, ramp_x in _spans(region.left, region.right, side, overlap):
+    for top, bottom, ramp_y in _spans(region.top, region.bottom, side, overlap, geometry.stride):
+        for left, right, ramp_x in _spans(region.left, region.right, side, overlap, geometry.stride):
             ramp = torch.from_numpy(ramp_y[:, None] * ramp_x[None, :])[..., None]
             tiles.append((Tile(top, left, bottom, right), ramp))
     return tiles
 
 
-def _spans(start: int, end: int, side: int, overlap: int) -> list[tuple[int, int, np.ndarray]]:
+def _spans(start: int, end: int, side: int, overlap: int, stride: int) -> list[tuple[int, int, np.ndarray]]:
     """Overlapping intervals on multiples of the stride that cover ``start:end``, with their ramps."""
     length = end - start
     count = max(1, -(-(length - overlap) // max(1, side - overlap)))
     size = -(-(length + (count - 1) * overlap) // count)
-    starts = [start + i * (size - overlap) // STRIDE * STRIDE for i in range(count)]
-    starts = [start + (s - start) // STRIDE * STRIDE for s in starts]
-    ends = [min(end, s + size + 2 * STRIDE) for s in starts[:-1]] + [end]
+    starts = [start + i * (size - overlap) // stride * stride for i in range(count)]
+    starts = [start + (s - start) // stride * stride for s in starts]
+    ends = [min(end, s + size + 2 * stride) for s in starts[:-1]] + [end]
     spans = []
     for i, (first, last) in enumerate(zip(starts, ends, strict=True)):
         ramp = np.ones(last - first, dtype=np.float32)

@@ -10,7 +10,7 @@ from internal_inpaint.shot.sequence import (
     output_path,
     parse_frame_range,
 )
-from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, open_shot
+from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, by_frame, open_shot
 from internal_inpaint.shot.store import (
     HOLE,
     KNOWN,
@@ -18,6 +18,7 @@ from internal_inpaint.shot.store import (
     FrameStore,
     build_store,
     build_stores,
+    frame_sources,
     open_store,
     store_bytes,
 )
@@ -44,8 +45,10 @@ __all__ = [
     "WorkingSpace",
     "build_store",
     "build_stores",
+    "by_frame",
     "compact_frames",
     "find_sequence",
+    "frame_sources",
     "open_shot",
     "open_store",
     "output_path",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,6 +224,14 @@ class Shot:
     def _warn(self, message: str) -> None:
         if message not in self.warnings:
             self.warnings.append(message)
+
+
+def by_frame(pictures: Iterable[Picture]) -> dict[int, list[Picture]]:
+    """Pictures by frame number, in their order: all views of a frame go into one file."""
+    frames: dict[int, list[Picture]] = {}
+    for picture in pictures:
+        frames.setdefault(picture.frame, []).append(picture)
+    return frames
 
 
 def open_shot(settings: ShotSettings) -> Shot:

@@ -235,17 +235,19 @@ def _source_key(shot: Shot, sizes: Sequence[tuple[int, int]], with_mattes: bool)
     settings = asdict(shot.settings)
     for name in ("plate", "matte", "frames"):
         settings.pop(name)
-    files = []
-    for frame in shot.frames:
-        headers = [shot.plate_header(frame)]
-        if with_mattes and frame in shot.reference_frames:
-            headers.append(shot.matte_header(frame))
-        for header in headers:
-            status = header.path.stat()
-            files.append([frame, header.path.name, status.st_size, status.st_mtime_ns])
+    files = [source for frame in shot.frames for source in frame_sources(shot, frame, with_mattes)]
     key = [_FORMAT, list(map(list, sizes)), with_mattes, settings]
     key += [shot.grow, shot.feather, shot.colour.name, shot.views, files]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+
+
+def frame_sources(shot: Shot, frame: int, with_mattes: bool = True) -> list[list]:
+    """What tells the files of one frame from others: frame, name, size and time of the plate and of the matte."""
+    headers = [shot.plate_header(frame)]
+    if with_mattes and frame in shot.reference_frames:
+        headers.append(shot.matte_header(frame))
+    found = [(header.path.name, header.path.stat()) for header in headers]
+    return [[frame, name, status.st_size, status.st_mtime_ns] for name, status in found]
 
 
 def _reusable(folder: Path, sizes: Sequence[tuple[int, int]], source: str) -> tuple[FrameStore, ...] | None:

@@ -28,6 +28,13 @@ class Budget:
         return min(1.0, max(by_steps, by_time))
 
 
+    def less(self, seconds: float) -> Budget:
+        """The same budget with so much of its time, but not more than half of it, kept for something else."""
+        if self.seconds is None or not seconds:
+            return self
+        return Budget(self.steps, max(1e-3, self.seconds - min(0.5 * self.seconds, seconds)))
+
+
 @dataclass
 class Schedule:
     """Warm up, hold, then cool down linearly to zero ("warmup-stable-decay"); or a constant rate.

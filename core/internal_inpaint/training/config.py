@@ -1,34 +1,39 @@
-"""How a shot is learned: the settings, and the presets behind ``--quality``."""
+"""How a shot is learned: the settings of a training, and the presets behind ``--quality``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 
+from cattrs import BaseValidationError, Converter, transform_error
+
+from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
 
 
 @dataclass(frozen=True)
 class Progressive:
-    """How plates larger than a first stage are learned on (section 4.1, ``stages.plan_stages``).
+    """How plates larger than a first level are learned on (section 4.1, ``levels.plan_levels``).
 
     Attributes:
-        above_pixels: plates with no more pixels are learned in one stage.
-        first_pixels: of the first stage; ``None``: the recipe's ``working_pixels``.
-        weight: budget of the second stage, as a multiple of the first's, on (CUDA, CPU).
-        growth: budget of each further stage, as a multiple of the one before.
-        patch: side in pixels of the patches that finer stages are trained on, on (CUDA, CPU).
-        network: of the finer stages; its width is the recipe's.
+        above_pixels: plates with no more pixels are learned at one level.
+        first_pixels: of the first level; ``None``: the recipe's ``working_pixels``.
+        weight: budget of the second level, as a multiple of the first's, on (CUDA, CPU).
+        growth: budget of each further level, as a multiple of the one before.
+        patch: (height, width) of the patches that finer levels are trained on, on (CUDA, CPU).
+        first_patch: (height, width) of the patches of the first level; ``None``: as the recipe says.
+        network: of the finer levels; its width is the recipe's.
         refines: whether they learn what to add to the coarser picture (``NetworkConfig.refines``), or the
             picture itself with the coarser one as a further input, as in the paper.
-        batch, lr: of all stages of a progressive training, where they differ from the recipe's.
-        first_steps: steps of the first stage, where the whole is not the recipe's ``steps``.
+        batch, lr: of all levels of a progressive training, where they differ from the recipe's.
+        first_steps: steps of the first level, where the whole is not the recipe's ``steps``.
     """
 
     above_pixels: int = 0
     first_pixels: int | None = None
     weight: tuple[float, float] = (0.5, 0.15)
     growth: float = 1.0
-    patch: tuple[int, int] = (256, 128)
+    patch: tuple[tuple[int, int], tuple[int, int]] = ((256, 256), (128, 128))
+    first_patch: tuple[int, int] | None = None
     network: str = "base"
     refines: bool = True
     batch: int | None = None
@@ -41,8 +46,7 @@ class TrainingConfig:
     """Everything that decides how training goes, but the shot, the seed and the budget.
 
     Attributes:
-        network: what is trained.
-        initialisation: of the weights, ``preserving`` or ``glorot`` (``initialise``).
+        method: the method and its settings.
         optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam`` (the paper).
         lr: step size of the optimiser; for ``muon`` that of its hidden filters.
         adam_lr: step size of Adam beside Muon.
@@ -52,25 +56,19 @@ class TrainingConfig:
             steps of fewer crops learn more in the same time where the device is full anyway.
         crop_scale: side of a training crop, as a multiple of the largest hole's (each axis by itself);
             ``None`` trains on whole frames.
-        crop_smallest: least side of a crop in pixels, so that small holes keep context.
+        crop_smallest: least (height, width) of a crop in pixels, so that small holes keep context.
         crop_pixels: most pixels of a crop; larger frames or holes train on crops all the same.
-        hole_weight: share of the loss that the synthetic hole gets, the rest of the known region getting
-            what is left; ``None`` is equation (2): every known pixel counts the same.
         holes: the synthetic holes: ``object`` (the shot's mattes moved at random, equation 1) or ``strokes``
             (free-form strokes, for comparison: appendix B).
-        ambiguity, stabilise: weights of the two regularisers (equation 7); 0 is off.
-        regularise_share: last share of the training in which they are on.
-        encoder: of the anti-ambiguity term: one of ``encoders.ENCODERS``, or the name of the VGG-19 weights
-            that the trainer was given.
         patience: validations without improvement after which training winds up; 0 is never.
+        average: decay a step of averaged weights; 0: the weights themselves are kept.
         steps: length of the training on a CUDA device or where nothing else is asked for.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
         working_pixels: pixels of a working frame on (CUDA, CPU): larger plates are learned reduced at first.
         progressive: how they are learned on at larger sizes; ``None``: the reduced fill is enlarged.
     """
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    initialisation: str = "preserving"
+    method: ImplicitConfig = field(default_factory=ImplicitConfig)
     optimiser: str = "muon"
     lr: float = 4e-3
     adam_lr: float = 2e-3
@@ -78,52 +76,50 @@ class TrainingConfig:
     batch: int = 8
     batch_pixels: tuple[int, int] = (8 * 512 * 512, 100_000)
     crop_scale: float | None = 2.0
-    crop_smallest: int = 96
+    crop_smallest: tuple[int, int] = (96, 96)
     crop_pixels: int = 512 * 512
-    hole_weight: float | None = 0.8
     holes: str = "object"
-    ambiguity: float = 0.0
-    stabilise: float = 0.0
-    regularise_share: float = 0.25
-    encoder: str = "network"
     patience: int = 8
+    average: float = 0.0
     steps: int = 10_000
     cpu_seconds: float | None = 600.0
     working_pixels: tuple[int, int] = (960 * 540, 432 * 240)
     progressive: Progressive | None = field(default_factory=Progressive)
+
+    @property
+    def score_first(self) -> bool:
+        """A network that refines begins as good as the coarser level's picture."""
+        return self.method.network.refines
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @staticmethod
     def from_dict(data: dict) -> TrainingConfig:
-        """The inverse of ``to_dict``. Raises ``KeyError`` or ``TypeError`` on anything it does not know."""
-        known = {f.name for f in fields(TrainingConfig)}
-        if unknown := set(data) - known:
-            raise KeyError(f"unknown training settings: {', '.join(sorted(unknown))}")
-        data = dict(data, network=NetworkConfig(**data["network"]))
-        pairs = {name: tuple(data[name]) for name in ("working_pixels", "batch_pixels")}
-        progressive = data["progressive"] and dict(data["progressive"])
-        if progressive:
-            by_device = {name: tuple(progressive[name]) for name in ("patch", "weight")}
-            progressive = Progressive(**{**progressive, **by_device})
-        return TrainingConfig(**{**data, **pairs, "progressive": progressive})
+        """The inverse of ``to_dict``, through JSON too. Raises ``ValueError`` on anything it does not know."""
+        try:
+            return _CONVERTER.structure(data, TrainingConfig)
+        except BaseValidationError as error:
+            raise ValueError("; ".join(transform_error(error))) from error
 
 
-_HALF_BASE = NetworkConfig("base", width=0.5)
+_CONVERTER = Converter(forbid_extra_keys=True)
+
+
+_HALF_BASE = ImplicitConfig(NetworkConfig("base", width=0.5))
 
 PRESETS: dict[str, TrainingConfig] = {
     # A first look while the artist waits.
     "draft": TrainingConfig(
-        network=_HALF_BASE,
+        method=_HALF_BASE,
         steps=2_000,
         cpu_seconds=120.0,
         working_pixels=(640 * 360, 320 * 180),
         progressive=None,
     ),
-    "standard": TrainingConfig(network=_HALF_BASE),
+    "standard": TrainingConfig(method=_HALF_BASE),
     "final": TrainingConfig(
-        network=NetworkConfig("base"),
+        method=ImplicitConfig(NetworkConfig("base")),
         steps=30_000,
         cpu_seconds=3600.0,
         working_pixels=(1280 * 720, 640 * 360),
@@ -131,8 +127,9 @@ PRESETS: dict[str, TrainingConfig] = {
     # The recipe to the letter: appendix A.2, with the authors' published defaults (frame size, batch,
     # both outputs supervised) where the paper is silent. Without VGG-19 weights the encoder is our own.
     "paper": TrainingConfig(
-        network=NetworkConfig("coarse-to-fine"),
-        initialisation="glorot",
+        method=ImplicitConfig(
+            NetworkConfig("coarse-to-fine"), initialisation="glorot", hole_weight=None, ambiguity=0.1, stabilise=0.2
+        ),
         optimiser="adam",
         lr=2e-4,
         schedule="constant",
@@ -140,9 +137,6 @@ PRESETS: dict[str, TrainingConfig] = {
         batch_pixels=(10**9, 10**9),
         crop_scale=None,
         crop_pixels=320 * 600,
-        hole_weight=None,
-        ambiguity=0.1,
-        stabilise=0.2,
         patience=0,
         steps=80_000,
         cpu_seconds=None,
@@ -153,7 +147,7 @@ PRESETS: dict[str, TrainingConfig] = {
             first_pixels=960 * 540,
             weight=(1.5, 1.5),
             growth=4 / 3,
-            patch=(512, 512),
+            patch=((512, 512), (512, 512)),
             network="coarse-to-fine",
             refines=False,
             batch=2,
@@ -186,4 +180,5 @@ def with_network(config: TrainingConfig, kind: str) -> TrainingConfig:
     """
     if kind not in KINDS:
         raise ValueError(f"unknown network {kind!r}: choose one of {', '.join(KINDS)}")
-    return replace(config, network=replace(config.network, kind=kind))
+    network = replace(config.method.network, kind=kind)
+    return replace(config, method=replace(config.method, network=network))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 
 import torch
 
@@ -31,20 +31,35 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def gains_by_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively.
+PRECISIONS = ("float32", "bfloat16")
+FORCED = "INTERNAL_INPAINT_PRECISION"  # environment variable: one of PRECISIONS instead of what suits the device
+
+
+def trains_in_bf16(device: torch.device) -> bool:
+    """Whether a new training on this device runs in bfloat16: where the device multiplies it natively.
 
     A CPU without such instructions emulates them: a step of the half-width base network then takes
-    two and a half times as long as in float32 (docs/benchmarks.md).
+    two and a half times as long as in float32 (docs/benchmarks.md). ``INTERNAL_INPAINT_PRECISION`` overrules the device.
+
+    Raises:
+        ValueError: the variable holds neither ``float32`` nor ``bfloat16``.
     """
+    forced = os.environ.get(FORCED)
+    if forced:
+        if forced not in PRECISIONS:
+            raise ValueError(f"{FORCED}={forced} is not known: use {' or '.join(PRECISIONS)}")
+        return forced == "bfloat16"
+    return has_bf16(device)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
-def autocast(device: torch.device, bf16: bool):
-    """A fresh context manager for the network's arithmetic."""
-    if not bf16:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+def precision(bf16: bool) -> str:
+    """The name of a precision, for people and files."""
+    return PRECISIONS[bf16]

@@ -10,7 +10,9 @@ bfloat16; here filters of one shape are orthogonalised together, in float32 wher
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from internal_inpaint.methods.base import Parameters
 
 # Quintic whose iteration takes every singular value from (0, 1] to about 1 within five rounds.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -33,21 +35,6 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-def hidden_filters(network: nn.Module) -> set[str]:
-    """Names of the filters Muon takes: every gated convolution but the first of each stage.
-
-    The first layer reads RGB and mask, the output block writes RGB: their rows are few and mean
-    something by themselves, which orthogonalisation would destroy.
-    """
-    return {
-        name
-        for name, parameter in network.named_parameters()
-        if parameter.ndim == 4
-        and ".output." not in name
-        and not name.endswith(("encoder.0.conv.weight", "branch.0.conv.weight"))
-    }
-
-
 class MuonAdam:
     """One optimiser, two rules, used like those of ``torch.optim``.
 
@@ -55,7 +42,7 @@ class MuonAdam:
     CPU and 60 MiB.
 
     Args:
-        network: whose parameters are trained.
+        parameters: what is trained.
         lr: step of Muon: the root mean square of a filter's change is about ``0.2 * lr`` a step.
         adam_lr: step of Adam for the first and last layers and all biases.
         momentum, betas: decay of Muon's and Adam's averages.
@@ -63,24 +50,19 @@ class MuonAdam:
 
     def __init__(
         self,
-        network: nn.Module,
+        parameters: Parameters,
         lr: float,
         adam_lr: float,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
-        hidden = hidden_filters(network)
         by_shape: dict[tuple, list[Tensor]] = {}
-        others: list[Tensor] = []
-        for name, parameter in network.named_parameters():
-            if name in hidden:
-                by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
-            else:
-                others.append(parameter)
+        for parameter in parameters.filters:
+            by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
         self.momentum, self.betas = momentum, betas
         self.param_groups: list[dict] = [{"params": group, "lr": lr, "muon": True} for group in by_shape.values()]
-        self.param_groups.append({"params": others, "lr": adam_lr, "muon": False})
-        self.state: dict[Tensor, dict[str, Tensor]] = {p: {} for p in network.parameters()}
+        self.param_groups.append({"params": parameters.others, "lr": adam_lr, "muon": False})
+        self.state: dict[Tensor, dict[str, Tensor]] = {p: {} for p in parameters.all()}
 
     def zero_grad(self) -> None:
         for parameter in self.state:

@@ -1,12 +1,12 @@
-"""Where a finer stage looks (section 4.1 and appendix A.4): patches, grid mattes, boundary-aware sampling."""
+"""Where a finer level looks (section 4.1 and appendix A.4): patches, grid mattes, boundary-aware sampling."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from internal_inpaint.training.sampling import HOLE, HoleSampler, Placement
+from internal_inpaint.pixels import HOLE
+from internal_inpaint.training.sampling import HoleSampler, Placement
 
 # The paper's figures, for patches of 960x540: mattes with fewer object pixels than this are left out ...
 FEWEST_PIXELS, OF_PATCH = 1000, 960 * 540
@@ -38,8 +38,7 @@ class PatchSampler(HoleSampler):
         frame = int(rng.integers(len(self.state)))
         source, cell_top, cell_left, centre_y, centre_x = map(int, self.cells[rng.integers(len(self.cells))])
         top, left = self._corner(rng, self.boxes[frame], (centre_y - cell_top, centre_x - cell_left))
-        strokes = None if self.areas is None else int(rng.integers(2**63))
-        return Placement(frame, source, top - cell_top, left - cell_left, top, left, strokes)
+        return Placement(frame, source, top - cell_top, left - cell_left, top, left, *self._strokes_and_drift(rng))
 
     def _corner(self, rng: np.random.Generator, box: np.ndarray, centre: tuple[int, int]) -> tuple[int, int]:
         """The patch's corner, near where holes are, likelier where its hole's centre is near the boundary."""
@@ -82,7 +81,7 @@ def grid_cells(state: Tensor, boxes: np.ndarray, crop: tuple[int, int]) -> np.nd
     cells, counts = [], []
     for frame in np.flatnonzero(boxes[:, 2] > 0):
         top, left, bottom, right = (int(side) for side in boxes[frame])
-        hole = (state[frame, top:bottom, left:right] & HOLE).cpu().to(torch.bool).numpy()
+        hole = (state[frame, top:bottom, left:right] == HOLE).cpu().numpy()
         for y in _starts(top, bottom, crop[0]):
             for x in _starts(left, right, crop[1]):
                 piece = hole[max(0, y - top) : y + crop[0] - top, max(0, x - left) : x + crop[1] - left]

@@ -5,12 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from internal_inpaint.training.loop import Trainer
+    from internal_inpaint.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 30.0
+
+
+class Recipe(Protocol):
+    """What a trainer wants to know of a configuration.
+
+    Attributes:
+        optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam``.
+        lr, adam_lr: step size of the optimiser; of Adam beside Muon.
+        schedule: kind of ``budget.Schedule``.
+        patience: validations without improvement after which the training winds up; 0 is never.
+        average: decay a step of averaged weights, which are then what the training is for; 0: none.
+        score_first: score the untrained network too.
+    """
+
+    optimiser: str
+    lr: float
+    adam_lr: float
+    schedule: str
+    patience: int
+    average: float
+    score_first: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class Counters:
     psnr: float | None = None
     best_psnr: float | None = None
     best_step: int = 0
-    best_regularised: bool = False  # whether the best are weights that the regularisers have shaped
+    best_phase: int = 0  # ``Method.phase`` of the best weights
     stale: int = 0
     rate_scale: float = 1.0
     retries: int = 0
@@ -54,9 +75,10 @@ class Counters:
     window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
     lowest: float | None = None
     bf16: bool = False
-    prior: str = ""  # digest of the coarser stage's weights that this one was judged with
+    prior: str = ""  # digest of the coarser level's weights that this one was scored with
     rng: dict = field(default_factory=dict)
     history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation
+    task: dict = field(default_factory=dict)  # ``Task.state_dict``
 
 
 @dataclass

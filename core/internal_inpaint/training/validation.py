@@ -7,13 +7,15 @@ hole are: to fill them the network has to bring them from other frames, or inven
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from internal_inpaint.methods.base import Clip
 from internal_inpaint.training.sampling import HoleSampler, Placement, moved_hole
 
 TRIES = 24
@@ -68,7 +70,7 @@ def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
 
 
 def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> HeldOut:
-    """The same holes at a finer stage: what one stage was judged by, the next must not have been shown.
+    """The same holes at a finer level: what one level was judged by, the next must not have been shown.
 
     Args:
         sampler: of the whole shot at the finer size, holding nothing out; its crop is what is judged.
@@ -98,20 +100,20 @@ def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> H
 
 
 @torch.no_grad()
-def validation_psnr(network: nn.Module, sampler: HoleSampler, held_out: HeldOut, autocast) -> float | None:
+def held_out_psnr(fill: Callable[[Clip], Tensor], sampler: HoleSampler, held_out: HeldOut) -> float | None:
     """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``None`` without a pixel to judge.
 
     Args:
+        fill: ``Method.fill`` with the network to be judged.
         sampler: one that holds nothing out, so that the truth is there to compare with.
-        autocast: a context manager for the device's precision.
     """
     total, count = 0.0, 0.0
     for placement in held_out.placements:
-        batch = sampler.gather([placement])
-        with autocast:
-            output = network(*batch.inputs)[-1]
-        judged = batch.synthetic * batch.known
-        squared = ((output.float().clamp(-1, 1) - batch.target) / 2).square() * judged
+        clip = sampler.gather([placement])
+        frame = sampler.offset_zero
+        output, target = fill(clip), clip.pixels[:, frame]
+        judged = clip.synthetic[:, frame] * clip.known[:, frame]
+        squared = ((output.float().clamp(-1, 1) - target) / 2).square() * judged
         total += float(squared.sum())
         count += 3 * float(judged.sum())
     if not count:

@@ -8,6 +8,7 @@ stage, the last being the result: the two-stage networks are supervised at both.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,9 @@ BRANCH = [
 # quarter of the size) needs a map of at least 17 pixels.
 STRIDE = 4
 SMALLEST = 17 * STRIDE
+# Radius of what one output pixel of one stage depends on, in pixels: the sum over the layer tables of
+# dilation x (kernel - 1) / 2 x the layer's stride so far, plus a little for the bilinear up-sampling.
+REACH = 164
 
 KINDS = ("base", "stacked", "coarse-to-fine")
 
@@ -97,10 +101,18 @@ def _layers(
 
 
 class Stage(nn.Module):
-    """One pass from masked frame to RGB: the base network, with a second encoder branch if asked for."""
+    """One pass from masked frame to RGB: the base network, with a second encoder branch if asked for.
 
-    def __init__(self, channels_in: int, width: float, with_branch: bool = False, bounded: bool = True) -> None:
+    Args:
+        bf16: run the hidden layers in bfloat16. The output layer stays in float32: bfloat16 rounds what lies near 1
+            to steps of 1/256, which a sky shows as bands.
+    """
+
+    def __init__(
+        self, channels_in: int, width: float, with_branch: bool = False, bounded: bool = True, bf16: bool = False
+    ) -> None:
         super().__init__()
+        self.bf16 = bf16
         self.encoder, features = _layers(ENCODER, channels_in, width)
         self.branch = None
         if with_branch:
@@ -115,6 +127,11 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, 3, H, W]``."""
+        with autocast(x.device, self.bf16):
+            features = self._features(x)
+        return self.output(features.float())
+
+    def _features(self, x: Tensor) -> Tensor:
         early, features = [], x
         for layer in self.encoder:
             features = layer(features)
@@ -125,7 +142,14 @@ class Stage(nn.Module):
             if number in self.shortcuts:
                 features = torch.cat([features, early[self.shortcuts[number]]], dim=1)
             features = layer(features)
-        return self.output(features)
+        return features
+
+
+def autocast(device: torch.device, bf16: bool):
+    """A fresh context manager for arithmetic in bfloat16, or for none."""
+    if not bf16:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 class InpaintNetwork(nn.Module):
@@ -133,18 +157,26 @@ class InpaintNetwork(nn.Module):
 
     Sizes that are no multiple of 4, or are too small for the dilated layers, are padded inside and the
     output is cropped back.
+
+    Args:
+        config: what is built.
+        bf16: run the hidden layers in bfloat16; a part of what was trained, kept in the checkpoint.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, bf16: bool = False) -> None:
         super().__init__()
         if config.kind not in KINDS:
             raise ValueError(f"unknown network {config.kind!r}: choose one of {', '.join(KINDS)}")
-        self.config = config
+        self.config, self.bf16 = config, bf16
         channels_in, bounded = 4 + config.extra_planes, not config.refines
-        self.first = Stage(channels_in, config.width, bounded=bounded)
+        self.first = Stage(channels_in, config.width, bounded=bounded, bf16=bf16)
         self.second = None
         if config.kind != "base":
-            self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded)
+            self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded, bf16)
+
+    def autocast(self):
+        """A fresh context manager for arithmetic at the precision of the hidden layers."""
+        return autocast(next(self.parameters()).device, self.bf16)
 
     def forward(self, masked: Tensor, mask: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """Fill the hole.

@@ -1,6 +1,6 @@
-"""What a trained stage hands to the next finer one (section 4.1): its picture, as an additional prior.
+"""What a trained level hands to the next finer one (section 4.1): its picture, as an additional prior.
 
-The paper gives the finer stage the coarser one's finished frames. There, a hole cut into the known
+The paper gives the finer level the coarser one's finished frames. There, a hole cut into the known
 region while training lies over true pixels of the prior, and the network learns to trust what in
 the real hole is only a guess. Here the coarser network is asked again, for the very hole of the batch: it costs
 a forward pass of a crop reduced in size, and the prior is as good or as bad as it will be when it counts.
@@ -8,28 +8,29 @@ a forward pass of a crop reduced in size, and the prior is as good or as bad as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from internal_inpaint.methods.base import Clip
 from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE
-from internal_inpaint.training.device import autocast
 from internal_inpaint.training.sampling import Covers, HoleSampler
 
-MARGIN = 16  # pixels of the coarser stage that its network sees round the crop
+MARGIN = 16  # pixels of the coarser level that its network sees round the crop
 
 
-class Level:
-    """A trained stage as the finer one's prior.
+class CoarsePrior:
+    """A trained level as the finer one's prior.
 
     Args:
-        network: of the stage, with its best weights.
-        sampler: of the stage's frames; what it holds out stays hidden here too.
-        bf16: run the network in bfloat16 under autocast.
+        fill: ``Method.fill`` with the level's best weights.
+        sampler: of the level's frames; what it holds out stays hidden here too.
     """
 
-    def __init__(self, network: nn.Module, sampler: HoleSampler, bf16: bool = False) -> None:
-        self.network, self._sampler, self._bf16 = network.eval(), sampler, bf16
+    def __init__(self, fill: Callable[[Clip], Tensor], sampler: HoleSampler) -> None:
+        self._fill, self._sampler = fill, sampler
 
     @torch.no_grad()
     def picture(
@@ -41,17 +42,17 @@ class Level:
         size: tuple[int, int],
         covers: Covers | None = None,
     ) -> Tensor:
-        """This stage's filled picture of crops of the finer stage, enlarged to them.
+        """This level's filled picture of crops of the finer level, enlarged to them.
 
         Args:
-            frame, top, left: ``[B]`` frame indices and corners of the crops in pixels of the finer stage.
+            frame, top, left: ``[B]`` frame indices and corners of the crops in pixels of the finer level.
             hidden: ``[B, 1, h, w]``, 1 where nobody may look.
-            size: (height, width) of the finer stage's frames.
-            covers: the synthetic hole beyond the crops, in pixels of the finer stage: a hole larger than a patch
-                is as large for this stage as it will be when rendering.
+            size: (height, width) of the finer level's frames.
+            covers: the synthetic hole beyond the crops, in pixels of the finer level: a hole larger than a patch
+                is as large for this level as it will be when rendering.
 
         Returns:
-            ``[B, 3, h, w]`` working space in [-1, 1]: what is known as it is, the rest as this stage fills it.
+            ``[B, 3, h, w]`` working space in [-1, 1]: what is known as it is, the rest as this level fills it.
         """
         sampler, device = self._sampler, self._sampler.frames.device
         frame, top, left = (numbers.to(device) for numbers in (frame, top, left))
@@ -68,8 +69,8 @@ class Level:
         below = None
         if sampler.prior is not None:
             below = sampler.prior.picture(frame, first_y, first_x, mask, sampler.size, covers)
-        with autocast(sampler.device, self._bf16):
-            fill = self.network(pixels * (1 - mask), mask, below)[-1]
+        clip = Clip(pixels[:, None], mask[:, None], prior=None if below is None else below[:, None])
+        fill = self._fill(clip)
         filled = torch.where(mask > 0, fill.float().clamp(-1, 1), pixels)
         grid = torch.stack(
             [
@@ -82,7 +83,7 @@ class Level:
         return enlarged.clamp(-1, 1)
 
     def _axis(self, axis: int, start: Tensor, length: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Along one axis: first pixel of this stage's window ``[B]``, all of its pixels ``[B, n]``, and where
+        """Along one axis: first pixel of this level's window ``[B]``, all of its pixels ``[B, n]``, and where
         the crop's pixels fall in the window ``[B, length]``."""
         room, scale = self._sampler.size[axis], self._sampler.size[axis] / size[axis]
         wanted = max(SMALLEST, int(length * scale) + 2 * MARGIN + STRIDE)
@@ -94,7 +95,7 @@ class Level:
         return first, pixels, (crop + 0.5) * scale - 0.5 - first[:, None]
 
     def _seen_from_here(self, covers: Covers, size: tuple[int, int]) -> Covers:
-        """The same hole by pixels of this stage: what covers a pixel's centre covers it."""
+        """The same hole by pixels of this level: what covers a pixel's centre covers it."""
 
         def here(rows: Tensor, columns: Tensor) -> Tensor:
             finer = (

@@ -1,4 +1,4 @@
-"""Stages by resolution (section 4.1): a large plate is learned small first, then finer and finer."""
+"""Levels by resolution (section 4.1): a large plate is learned small first, then finer and finer."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig
 
-# A plate whose sides are only this factor larger than what one stage learns is learned in one stage too.
+# A plate whose sides are only this factor larger than one level's is learned at one level too.
 LITTLE = 1.2
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a training.
+class Level:
+    """One resolution that a shot is learned at.
 
     Attributes:
         size: (height, width) of its frames.
-        config: its recipe; beyond the first stage the network refines the picture of the one before.
+        config: its recipe; beyond the first level the network sees the picture of the one before.
         share: of the run's budget, 0 to 1.
     """
 
@@ -33,22 +33,22 @@ class Stage:
         return f"{self.size[1]}x{self.size[0]}"
 
     def budget(self, whole: Budget) -> Budget:
-        """This stage's part of a run's budget."""
+        """This level's part of a run's budget."""
         steps = None if whole.steps is None else max(1, round(whole.steps * self.share))
         seconds = None if whole.seconds is None else whole.seconds * self.share
         return Budget(steps, seconds)
 
 
-def plan_stages(
+def plan_levels(
     canvas: tuple[int, int], config: TrainingConfig, on_cuda: bool, first: tuple[int, int] | None = None
-) -> tuple[Stage, ...]:
-    """The stages for a plate, the coarsest first; the last has the plate's own size, if the recipe is progressive.
+) -> tuple[Level, ...]:
+    """The levels for a plate, the coarsest first; the last has the plate's own size, if the recipe is progressive.
 
-    Each stage is about twice as high and wide as the one before (the paper: 960x540, 1920x1080, 3840x2160).
+    Each level is about twice as high and wide as the one before (the paper: 960x540, 1920x1080, 3840x2160).
 
     Args:
         canvas: (height, width) of the plate.
-        first: size of the first stage, where it is known from an earlier run.
+        first: size of the first level, where it is known from an earlier run.
     """
     if first is None:
         most = config.working_pixels[0 if on_cuda else 1]
@@ -59,7 +59,7 @@ def plan_stages(
             first = canvas
     finer = config.progressive
     if finer is None or canvas[0] * canvas[1] <= finer.above_pixels or tuple(first) == tuple(canvas):
-        return (Stage(tuple(first), config, 1.0),)
+        return (Level(tuple(first), config, 1.0),)
     ratio = math.sqrt(canvas[0] * canvas[1] / (first[0] * first[1]))
     count = max(1, round(math.log2(ratio)))
     sizes = [
@@ -69,19 +69,20 @@ def plan_stages(
     weights = [1.0] + [finer.weight[0 if on_cuda else 1] * finer.growth**k for k in range(count)]
     shares = [weight / sum(weights) for weight in weights]
     coarse = replace(config, batch=finer.batch or config.batch, lr=finer.lr or config.lr)
-    patch = finer.patch[0 if on_cuda else 1]
-    refining = replace(
-        coarse,
-        network=NetworkConfig(finer.network, config.network.width, extra_planes=3, refines=finer.refines),
-        # Patches of one size, whatever the size of the hole.
-        crop_scale=0.0,
-        crop_smallest=patch,
-        crop_pixels=patch * patch,
-    )
+    if finer.first_patch is not None:
+        coarse = _in_patches(coarse, finer.first_patch)
+    network = NetworkConfig(finer.network, config.method.network.width, extra_planes=3, refines=finer.refines)
+    refining = replace(coarse, method=replace(coarse.method, network=network))
+    refining = _in_patches(refining, finer.patch[0 if on_cuda else 1])
     return tuple(
-        Stage(size, recipe, share)
+        Level(size, recipe, share)
         for size, recipe, share in zip([tuple(first), *sizes], [coarse] + [refining] * count, shares, strict=True)
     )
+
+
+def _in_patches(config: TrainingConfig, size: tuple[int, int]) -> TrainingConfig:
+    """The same recipe on patches of one size, whatever the size of the hole."""
+    return replace(config, crop_scale=0.0, crop_smallest=size, crop_pixels=size[0] * size[1])
 
 
 def fitted(canvas: tuple[int, int], most: int) -> tuple[int, int]:
@@ -90,7 +91,7 @@ def fitted(canvas: tuple[int, int], most: int) -> tuple[int, int]:
     return tuple(max(1, math.floor(side * scale)) for side in canvas)
 
 
-def whole_steps(stages: tuple[Stage, ...], config: TrainingConfig) -> int:
-    """Steps of all stages together where nobody has asked for a number."""
-    first = config.progressive.first_steps if config.progressive and len(stages) > 1 else None
-    return config.steps if first is None else round(first / stages[0].share)
+def whole_steps(levels: tuple[Level, ...], config: TrainingConfig) -> int:
+    """Steps of all levels together where nobody has asked for a number."""
+    first = config.progressive.first_steps if config.progressive and len(levels) > 1 else None
+    return config.steps if first is None else round(first / levels[0].share)

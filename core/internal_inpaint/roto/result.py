@@ -1,4 +1,4 @@
-"""The finished mattes of a shot in their folder, and what they were made from."""
+"""The mattes that were found for a shot, and what they were found from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import replace, write_atomically
-from internal_inpaint.propagation.config import PropagationConfig
-from internal_inpaint.propagation.tracking import judge_absence, near_edge
+from internal_inpaint.roto.config import RotoConfig
+from internal_inpaint.roto.tracking import lower_where_absent, near_edge
 from internal_inpaint.training.budget import Budget
 
 VERSION = 1  # of the recipe: results of another are not reused
@@ -22,33 +22,33 @@ MATTES, SUMMARY = "mattes.npy", "propagation.json"
 
 @dataclass(frozen=True)
 class Propagated:
-    """A matte for every frame.
+    """A matte for every picture.
 
     Attributes:
-        mattes: ``[N, h, w]`` float16 memory map, 0..1, at the size of the frames; 0 away from the object;
-            at reference frames the matte as drawn.
-        confidence: 0..1 a frame; 1 at reference frames.
-        doubtful: indices of frames in which the object may be lost.
-        steps, seconds: of the learning, over all attempts.
+        confidence: 0..1 a picture; 1 at reference frames.
+        doubtful: indices of pictures in which the object may be lost.
+        steps, seconds: of the training, over all attempts.
         key: of the inputs and of how long was learned from them: mattes of one key are the same.
+        mattes: ``[N, h, w]`` float16 memory map, 0..1, at the size of the frames; 0 away from the object;
+            at reference frames the matte as drawn. ``None`` where they have been written to files already.
     """
 
-    mattes: np.memmap
     confidence: list[float]
     doubtful: list[int]
     steps: int
     seconds: float
     key: str
+    mattes: np.memmap | None = None
 
 
-def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.ndarray]) -> None:
+def check_inputs(frames: np.ndarray, outside: np.ndarray, references: dict[int, np.ndarray]) -> None:
     """Raises ``BadInput`` where there is no object to learn."""
     count, *size = frames.shape[:3]
     if not references:
         raise BadInput("no frame has a matte to propagate: give --matte and the frames that have one")
     for index, matte in references.items():
-        if not 0 <= index < count or matte.shape != tuple(size) or void.shape != (count, *size):
-            raise ValueError(f"reference {index} {matte.shape} or void {void.shape} does not fit {frames.shape}")
+        if not 0 <= index < count or matte.shape != tuple(size) or outside.shape != (count, *size):
+            raise ValueError(f"reference {index} {matte.shape} or outside {outside.shape} does not fit {frames.shape}")
     if not any((matte > 0.5).any() for matte in references.values()):
         raise BadInput(
             "the matte is empty (nowhere above 0.5) on every frame it was given for: "
@@ -56,7 +56,7 @@ def check_inputs(frames: np.ndarray, void: np.ndarray, references: dict[int, np.
         )
 
 
-def inputs_fingerprint(frames: np.ndarray, references: dict, config: PropagationConfig, seed: int, views: int) -> str:
+def inputs_fingerprint(frames: np.ndarray, references: dict, config: RotoConfig, seed: int, views: int) -> str:
     """Of all that the result depends on, but the budget."""
     digest = hashlib.sha256(json.dumps([VERSION, list(frames.shape), config.to_dict(), seed, views]).encode())
     for index in range(len(frames)):
@@ -90,7 +90,7 @@ def finish(
     confidence = list(confidence)
     for view in range(views):
         own = slice(view, None, views)
-        confidence[own] = judge_absence(confidence[own], empty[own], at_edge[own])
+        confidence[own] = lower_where_absent(confidence[own], empty[own], at_edge[own])
     del mattes
     confidence = [1.0 if index in drawn else round(float(value), 4) for index, value in enumerate(confidence)]
     doubtful = [index for index, value in enumerate(confidence) if value < doubt]
@@ -116,4 +116,4 @@ def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | Non
 
 def _described(folder: Path, about: dict) -> Propagated:
     mattes, key = np.load(folder / MATTES, mmap_mode="r"), f"{about['fingerprint']} {about['steps']}"
-    return Propagated(mattes, about["confidence"], about["doubtful"], about["steps"], about["seconds"], key)
+    return Propagated(about["confidence"], about["doubtful"], about["steps"], about["seconds"], key, mattes)

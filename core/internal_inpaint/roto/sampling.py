@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from internal_inpaint.propagation.config import PropagationConfig
+from internal_inpaint.methods.base import Clip
+from internal_inpaint.roto.config import RotoConfig
 
 EDGE = 0.1  # matte values above this belong to the real object, whose surroundings teach nothing
 FEATHER = 0.7  # pixels: hides the cut from a network that would otherwise learn to see it
@@ -31,7 +31,7 @@ class Labelled:
         frame: ``[h, w, 3]`` float32 working space.
         motion: ``[h, w]`` float32 0..1, how far pixels do not move with the camera.
         matte: ``[h, w]`` float32 0..1.
-        weight: ``[h, w]`` float32, how far ``matte`` can be relied on; 0 in the void.
+        weight: ``[h, w]`` float32, how far ``matte`` can be relied on; 0 outside the data window.
     """
 
     frame: np.ndarray
@@ -52,7 +52,7 @@ class Sample:
     frame: np.ndarray
     motion: np.ndarray
     guess: np.ndarray
-    target: np.ndarray
+    matte: np.ndarray
     weight: np.ndarray
 
 
@@ -65,32 +65,48 @@ class MatteSampler:
         read: gives a labelled frame by its index.
     """
 
-    def __init__(self, config: PropagationConfig, size: tuple[int, int], read: Callable[[int], Labelled]) -> None:
+    def __init__(self, config: RotoConfig, size: tuple[int, int], read: Callable[[int], Labelled]) -> None:
         self.config, self.size, self._read = config, size, read
         self.crop = tuple(
             min(-(-side // 32) * 32, max(64, round(side * share / 32) * 32))
             for side, share in zip(size, config.crop_share, strict=True)
         )
 
-    def batch(self, rng: np.random.Generator, references: list[int], others: list[int]) -> tuple[Tensor, ...]:
-        """Frame ``[B, 3, h, w]``, motion, guess, target and weight ``[B, 1, h, w]``, on the host."""
-        samples = [self.draw(rng, references, others) for _ in range(self.config.batch)]
-        frame = torch.from_numpy(np.stack([s.frame for s in samples])).permute(0, 3, 1, 2)
-        names = ("motion", "guess", "target", "weight")
-        planes = [np.stack([getattr(s, name) for s in samples])[:, None] for name in names]
-        return frame, *map(torch.from_numpy, planes)
+    def batch(
+        self,
+        rng: np.random.Generator,
+        references: list[int],
+        others: list[int],
+        count: int,
+        crop: tuple[int, int],
+        device: torch.device,
+    ) -> Clip:
+        """``count`` samples of ``crop`` pixels as a clip of one frame each, with the planes of ``MatteMethod``."""
+        samples = [self.draw(rng, references, others, crop) for _ in range(count)]
+        planes = {
+            name: np.stack([getattr(sample, name) for sample in samples])[:, None]
+            for name in ("motion", "guess", "matte", "weight")
+        }
+        frame = torch.from_numpy(np.stack([sample.frame for sample in samples])).permute(0, 3, 1, 2)
+        tensors = {
+            name: tensor.to(device, torch.float32, memory_format=torch.channels_last)[:, None]
+            for name, tensor in {"frame": frame, **{k: torch.from_numpy(v) for k, v in planes.items()}}.items()
+        }
+        return Clip(tensors.pop("frame"), planes=tensors)
 
-    def draw(self, rng: np.random.Generator, references: list[int], others: list[int]) -> Sample:
+    def draw(
+        self, rng: np.random.Generator, references: list[int], others: list[int], crop: tuple[int, int]
+    ) -> Sample:
         """One sample from the reference frames and the ``others`` that are labelled by now."""
         base = self._read(self._choose(rng, references, others, self.config.reference_share))
-        view = _view(rng, base.matte, self.crop)
-        frame, matte = _seen(base.frame, view, self.crop), _seen(base.matte, view, self.crop)
-        weight, motion = _seen(base.weight, view, self.crop), _seen(base.motion, view, self.crop)
+        view = _view(rng, base.matte, crop)
+        frame, matte = _seen(base.frame, view, crop), _seen(base.matte, view, crop)
+        weight, motion = _seen(base.weight, view, crop), _seen(base.motion, view, crop)
         hinted = matte
         if rng.random() < self.config.pasted:
             source = self._read(self._choose(rng, references, others, max(0.6, self.config.reference_share)))
             if (source.matte > 0.5).any():
-                frame, motion, matte, weight = _pasted(rng, frame, motion, matte, weight, source, self.crop)
+                frame, motion, matte, weight = _pasted(rng, frame, motion, matte, weight, source, crop)
                 hinted = np.maximum(matte, hinted) if rng.random() < 0.3 else matte
         frame, matte, weight = _shaken(rng, frame, matte, weight)
         if rng.random() < self.config.without_motion:

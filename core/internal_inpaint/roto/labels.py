@@ -13,7 +13,7 @@ import numpy as np
 
 from internal_inpaint.files import new_memory_map
 from internal_inpaint.methods.motion import flow, own_motion
-from internal_inpaint.propagation.sampling import Labelled
+from internal_inpaint.roto.sampling import Labelled
 
 MOTION = "motion.npy"
 FILES = ("labels-0.npy", "labels-1.npy")
@@ -25,14 +25,14 @@ class Frames:
 
     Args:
         frames: ``[N, h, w, 3]`` working space, 0 where not known.
-        void: ``[N, h, w]`` bool.
+        outside: ``[N, h, w]`` bool, outside the data window.
         most: pixels of a working frame.
         folder: for the file that keeps what was found out about motion.
         views: pictures a frame.
     """
 
-    def __init__(self, frames: np.ndarray, void: np.ndarray, most: int, folder: Path, views: int = 1) -> None:
-        self._frames, self._void, self._views = frames, void, views
+    def __init__(self, frames: np.ndarray, outside: np.ndarray, most: int, folder: Path, views: int = 1) -> None:
+        self._frames, self._outside, self.views = frames, outside, views
         height, width = frames.shape[1:3]
         scale = min(1.0, (most / (height * width)) ** 0.5)
         self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
@@ -47,7 +47,7 @@ class Frames:
 
     def beside(self, index: int) -> list[int]:
         """The same view's pictures in the frames before and after."""
-        return [n for n in (index - self._views, index + self._views) if 0 <= n < len(self)]
+        return [n for n in (index - self.views, index + self.views) if 0 <= n < len(self)]
 
     def flow(self, start: int, end: int) -> np.ndarray:
         """``[h, w, 2]`` the motion from one frame to another; that of the last few pairs is kept."""
@@ -71,12 +71,12 @@ class Frames:
         """``[h, w, 3]`` float32 at the working size."""
         return self.reduced(np.asarray(self._frames[index], np.float32))
 
-    def void(self, index: int) -> np.ndarray:
+    def outside(self, index: int) -> np.ndarray:
         """``[h, w]`` bool at the working size: outside the data window.
 
         Unknown pixels amid the picture are NaN or infinite. They may well be the object's, and have to go with it.
         """
-        there = self.reduced(self._void[index].astype(np.float32)) <= 0.5
+        there = self.reduced(self._outside[index].astype(np.float32)) <= 0.5
         rows, columns = there.any(axis=1), there.any(axis=0)
         if not rows.any():
             return ~there
@@ -148,7 +148,7 @@ class Labels:
     def labelled(self, index: int, which: int) -> Labelled:
         """A frame to learn from: uncertain pixels of what was predicted do not count."""
         matte = self.probability(index, which)
-        weight = (~self.frames.void(index)).astype(np.float32)
+        weight = (~self.frames.outside(index)).astype(np.float32)
         if index not in self.references:
             weight *= np.clip((np.abs(matte - 0.5) - CERTAIN + 0.15) / 0.15, 0, 1)
         return Labelled(self.frames.frame(index), self.frames.motion(index), matte, weight)

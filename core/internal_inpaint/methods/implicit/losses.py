@@ -5,25 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from internal_inpaint.training.sampling import Batch
 
-
-def reconstruction_loss(outputs: list[Tensor], batch: Batch, hole_weight: float | None) -> Tensor:
+def reconstruction_loss(
+    outputs: list[Tensor], target: Tensor, known: Tensor, synthetic: Tensor, hole_weight: float | None
+) -> Tensor:
     """Equation (2), summed over a network's stages.
 
     Args:
-        outputs: ``[B, 3, h, w]`` each.
+        outputs: ``[B, 3, h, w]``, one a stage.
+        target: ``[B, 3, h, w]``, the plate; meaningless where not ``known``.
+        known, synthetic: ``[B, 1, h, w]`` of 0 and 1.
         hole_weight: share of the synthetic hole in the loss; ``None`` counts every known pixel the same,
             as the paper does.
     """
     channels = outputs[0].shape[1]
-    inside = batch.synthetic * batch.known
-    outside = batch.known - inside
+    inside = synthetic * known
+    outside = known - inside
     loss = outputs[0].new_zeros((), dtype=torch.float32)
     for output in outputs:
-        error = (output.float() - batch.target).abs()
+        error = (output.float() - target).abs()
         if hole_weight is None:
-            loss = loss + (error * batch.known).sum() / (channels * batch.known.sum()).clamp(min=1)
+            loss = loss + (error * known).sum() / (channels * known.sum()).clamp(min=1)
             continue
         in_hole = (error * inside).sum() / (channels * inside.sum()).clamp(min=1)
         elsewhere = (error * outside).sum() / (channels * outside.sum()).clamp(min=1)

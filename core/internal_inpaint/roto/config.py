@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from internal_inpaint.methods.matte.networks import MatteNetworkConfig
+from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.training.budget import Budget
 
 
 @dataclass(frozen=True)
-class PropagationConfig:
+class RotoConfig:
     """Everything that decides how a matte is learned, but the shot, the seed and the budget.
 
     Attributes:
-        network: what is trained.
+        method: the network and its loss.
+        optimiser, schedule, patience, score_first: as ``training.state.Recipe`` says; nothing is held out, so there
+            is no score.
         lr, adam_lr: step sizes of Muon on the hidden filters and of Adam on the rest.
         batch: crops a step.
         crop_share: sides of a training crop over those of the frame.
-        alpha: cost of taking background for object over the cost of the opposite (equation 6).
         pasted: share of the samples with a pasted object (the paper's); the others are labelled frames.
         without_guess: share of the samples in which the network gets no guess from a neighbour.
         without_motion: share of the samples in which nothing seems to move but the camera.
@@ -27,19 +28,22 @@ class PropagationConfig:
         rounds: how often each frame is labelled on the way.
         average: decay a step of the averaged weights, which do the labelling.
         trust: least confidence of a frame that is learned from.
-        threshold: probability that becomes the middle of the matte's edge, 0.5. Below one half: a missed
+        threshold: probability that becomes 0.5 of the matte's edge. Below one half: a missed
             piece of the object ruins the fill, a few pixels too many do not.
         softness: width of the matte's edge in probability, on either side of ``threshold``.
         doubt: confidence below which a frame is reported as doubtful.
         pixels: of a frame as the network sees it, at most, on (CUDA, CPU): larger ones are reduced.
     """
 
-    network: MatteNetworkConfig = field(default_factory=MatteNetworkConfig)
+    method: MatteConfig = field(default_factory=MatteConfig)
+    optimiser: str = "muon"
+    schedule: str = "held"
+    patience: int = 0
+    score_first: bool = False
     lr: float = 1e-2
     adam_lr: float = 2e-3
     batch: int = 4
     crop_share: tuple[float, float] = (0.67, 0.52)
-    alpha: float = 0.8
     pasted: float = 0.6
     without_guess: float = 0.35
     without_motion: float = 0.5

@@ -77,7 +77,7 @@ def _clear(matte: np.ndarray, here: np.ndarray) -> float:
     return float(np.abs(2 * matte[counted] - 1).mean())
 
 
-def judge_absence(confidence: list[float], empty: list[bool], at_edge: list[bool]) -> list[float]:
+def lower_where_absent(confidence: list[float], empty: list[bool], at_edge: list[bool]) -> list[float]:
     """Lower the confidence of frames without an object, unless it is seen to leave or come by the frame's edge.
 
     Args:

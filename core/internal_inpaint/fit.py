@@ -1,0 +1,322 @@
+"""Fit: train the shot level by level, from the job folder's checkpoints and back into them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from internal_inpaint import checkpoints
+from internal_inpaint.context import Context
+from internal_inpaint.errors import BadInput, InpaintError, TrainingDiverged
+from internal_inpaint.events import Events
+from internal_inpaint.job import Job
+from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.methods.base import Method
+from internal_inpaint.methods.implicit.config import ImplicitConfig
+from internal_inpaint.methods.implicit.encoders import own_encoder
+from internal_inpaint.methods.implicit.method import Encoder
+from internal_inpaint.methods.registry import method_of
+from internal_inpaint.preview import Preview
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
+from internal_inpaint.shot import FrameStore, Shot
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.config import TrainingConfig, preset, with_network
+from internal_inpaint.training.device import has_bf16, precision, trains_in_bf16
+from internal_inpaint.training.fill_task import FillTask
+from internal_inpaint.training.levels import Level, plan_levels, whole_steps
+from internal_inpaint.training.state import Counters, Hooks, Progress
+from internal_inpaint.training.trainer import Diverged, Trainer
+from internal_inpaint.vgg19 import load_vgg19
+
+WARM = 0.3  # of the preset's budget, where a training goes on from the weights of a shot that is nearly the same
+
+
+def recipe(job: Job) -> TrainingConfig:
+    """The job's preset, with the network that was asked for."""
+    config = preset(job.quality)
+    return config if job.network is None else with_network(config, job.network)
+
+
+def plan(job: Job, canvas: tuple[int, int], device: torch.device, folder: JobFolder | None = None) -> tuple[Level, ...]:
+    """The levels of a job, the coarsest first.
+
+    Sizes and patches depend on the kind of device. A training that is resumed on another kind keeps its own.
+
+    Args:
+        canvas: (height, width) of the plate.
+        folder: with the checkpoints of an earlier run.
+    """
+    first = None
+    if folder is not None:
+        sizes = [checkpoints.read_about(newest).size for newest in map(checkpoints.newest, folder.levels()) if newest]
+        first = min(sizes, default=None)
+    levels = plan_levels(canvas, recipe(job), device.type == "cuda", first)
+    return levels if folder is None else tuple(_as_begun(level, folder) for level in levels)
+
+
+def _as_begun(level: Level, folder: JobFolder) -> Level:
+    newest = checkpoints.newest(folder.level(level.name))
+    if newest is None:
+        return level
+    before = checkpoints.read_about(newest).config
+    config = replace(level.config, crop_smallest=before.crop_smallest, crop_pixels=before.crop_pixels)
+    return replace(level, config=config)
+
+
+def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device) -> Budget:
+    """The job's budget for all levels together, else the preset's for this kind of device."""
+    config = recipe(job)
+    if job.steps is None and job.time is None:
+        if device.type == "cpu" and config.cpu_seconds is not None:
+            return Budget(seconds=config.cpu_seconds)
+        return Budget(steps=whole_steps(levels, config))
+    return Budget(job.steps, job.time)
+
+
+def fit(
+    context: Context, shot: Shot, levels: tuple[Level, ...], stores: tuple[FrameStore, ...], preview: Preview
+) -> TrainedShot:
+    """Train every level, or resume it, the coarsest first.
+
+    Raises:
+        Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
+    """
+    whole = whole_budget(context.job, levels, context.device)
+    told = _Reporter(context.events, levels, whole)
+    before: _Fitted | None = None
+    trained: list[TrainedLevel] = []
+    for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
+        before = _begin(context, level, store, len(shot.views), before)
+        trainer = before.trainer
+        told.begin(number, trainer)
+
+        def so_far(fitted: _Fitted = before, coarser: tuple[TrainedLevel, ...] = tuple(trained)) -> TrainedShot:
+            return _trained_shot([*coarser, fitted.trained()], stores, shot, fitted.trainer.counters.bf16)
+
+        hooks = Hooks(
+            report=told.progress,
+            warn=lambda message: context.events.tell(warning=message),
+            checkpoint=before.save,
+            validated=lambda trainer, shown=so_far: renewed(preview.renew_if_cheap, shown, context.events),
+            should_stop=context.stop,
+        )
+        try:
+            trainer.run(level.budget(whole), hooks)
+        except Diverged:
+            raise TrainingDiverged(
+                "the training diverged again and again, even with smaller steps: "
+                "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
+            ) from None
+        context.check_stop()
+        told.end(trainer)
+        trained.append(before.trained())
+    return _trained_shot(trained, stores, shot, trainer.counters.bf16)
+
+
+def load_trained(
+    folder: JobFolder, levels: tuple[Level, ...], stores: tuple[FrameStore, ...], shot: Shot, device: torch.device
+) -> TrainedShot:
+    """What a job folder's checkpoints hold: the levels that were trained, up to the first that was not.
+
+    Raises:
+        BadInput: nothing was trained, or on another shot.
+    """
+    found, bf16 = [], False
+    for level, store in zip(levels, stores, strict=True):
+        newest = checkpoints.newest(folder.level(level.name))
+        if newest is None:
+            break
+        about = checkpoints.read_about(newest)
+        if about.fingerprint != store.fingerprint:
+            raise BadInput(f"{newest} was trained on another shot or matte: train this one first")
+        bf16 = about.counters.bf16
+        method, network = checkpoints.load_best(newest, device)
+        found.append(_trained_level(method, network, store, len(shot.views), about.counters))
+    if not found:
+        raise BadInput(f"{folder.checkpoints} lacks the first level, {levels[0].name}: --restart trains anew")
+    return _trained_shot(found, stores, shot, bf16)
+
+
+def require_checkpoint(folder: JobFolder) -> None:
+    """BadInput if nothing has been trained in a job folder yet."""
+    if not any(map(checkpoints.newest, folder.levels())):
+        raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
+
+
+def warn_of_precision(trained: TrainedShot, context: Context) -> None:
+    """Say why a shot that was trained in bfloat16 renders slowly where the device lacks it."""
+    if trained.precision == "bfloat16" and not has_bf16(context.device):
+        context.events.tell(
+            warning=f"the shot was trained in bfloat16, which this {context.device.type.upper()} only emulates: rendering is "
+            "slower here, and the frames are the same"
+        )
+
+
+def renewed(renew, shown: object, events: Events) -> None:
+    """Renew the preview; a picture that cannot be made must not cost the training."""
+    try:
+        renew(shown)
+    except (InpaintError, OSError, RuntimeError, MemoryError) as error:
+        events.tell(warning=f"the preview could not be made ({' '.join(str(error).split())})")
+
+
+def _trained_shot(levels: list[TrainedLevel], stores: tuple[FrameStore, ...], shot: Shot, bf16: bool) -> TrainedShot:
+    canvas = (shot.canvas.height, shot.canvas.width)
+    return TrainedShot(tuple(levels), stores[0].working_space, canvas, precision(bf16))
+
+
+def _trained_level(
+    method: Method, network: nn.Module, store: FrameStore, views: int, counters: Counters
+) -> TrainedLevel:
+    return TrainedLevel(
+        method,
+        network,
+        store.frames,
+        store.state,
+        views,
+        digest=checkpoints.digest_of(network.state_dict()),
+        steps=counters.step,
+        seconds=counters.seconds,
+        psnr=counters.best_psnr,
+        history=list(counters.history),
+    )
+
+
+@dataclass
+class _Fitted:
+    """A level in training, and what the next finer one is given of it."""
+
+    trainer: Trainer
+    task: FillTask
+    store: FrameStore
+    place: Path
+    views: int
+
+    def save(self, trainer: Trainer) -> None:
+        checkpoints.save(trainer, self.place, self.store.fingerprint, self.store.size)
+
+    def trained(self) -> TrainedLevel:
+        trainer = self.trainer
+        return _trained_level(trainer.method, trainer.best_network(), self.store, self.views, trainer.counters)
+
+
+def _begin(
+    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None
+) -> _Fitted:
+    """A level's trainer, as new or as its newest checkpoint has it."""
+    place = context.folder.level(level.name)
+    place.mkdir(parents=True, exist_ok=True)
+    checkpoints.remove_unfinished(place)
+    frames, state = _on_device(store, context)
+    config, encoder = _with_encoder(level.config, context, frames, state)
+    method = method_of(config.method, encoder=encoder)
+    newest = checkpoints.newest(place)
+    bf16 = trains_in_bf16(context.device) if newest is None else checkpoints.read_about(newest).counters.bf16
+    prior = None
+    if before is not None:
+        network, coarser = before.trainer.best_network(), before.trainer.method
+        prior = before.task.as_prior(lambda clip: coarser.fill(network, clip), before.trainer.counters.crop)
+    task = FillTask(
+        config,
+        frames,
+        state,
+        context.device,
+        context.job.seed,
+        method.geometry.frames,
+        views,
+        before.task if before else None,
+        prior,
+    )
+    trainer = Trainer(method, task, config, context.device, context.job.seed, bf16)
+    if newest is not None:
+        checkpoints.resume(trainer, newest, store.fingerprint)
+    _renew_best_score(trainer, before)
+    return _Fitted(trainer, task, store, place, views)
+
+
+def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
+    """Where the coarser level has been trained further since, what scored best with its former picture says nothing."""
+    prior = "" if before is None else checkpoints.digest_of(before.trainer.best)
+    if trainer.counters.prior != prior:
+        trainer.counters.prior, trainer.counters.best_psnr = prior, None
+
+
+def _with_encoder(
+    config: TrainingConfig, context: Context, frames: torch.Tensor, state: torch.Tensor
+) -> tuple[TrainingConfig, Encoder | None]:
+    """The encoder of the anti-ambiguity term, and the recipe with its name in it."""
+    settings: ImplicitConfig = config.method
+    if not settings.ambiguity:
+        return config, None
+    if context.job.vgg19 is None:
+        return config, own_encoder(settings.encoder, frames, state, context.device)
+    vgg = load_vgg19(Path(context.job.vgg19), context.device)
+    return replace(config, method=replace(settings, encoder=vgg.name)), vgg
+
+
+def _on_device(store: FrameStore, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    """The store's planes as tensors: on the CUDA device where they fit beside the training, else mapped."""
+    with warnings.catch_warnings():
+        # Tensors over the store's read-only mapping: nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        frames, state = (torch.from_numpy(plane) for plane in (store.frames, store.state))
+    if context.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(context.device)
+        if frames.nbytes + state.nbytes < free // 3:
+            return frames.to(context.device), state.to(context.device)
+        context.events.tell(
+            warning="the shot does not fit into GPU memory: batches come from the disk, which is slower"
+        )
+    return frames, state
+
+
+class _Reporter:
+    """A level's progress, told as that of the whole training."""
+
+    def __init__(self, events: Events, levels: tuple[Level, ...], whole: Budget) -> None:
+        self._events, self._levels = events, levels
+        # Each level takes its share rounded, and one step at least: together not always what was asked for.
+        parts = [level.budget(whole).steps for level in levels]
+        self._steps = None if whole.steps is None else sum(parts)
+        self._number, self._steps_before = 0, 0
+
+    def begin(self, number: int, trainer: Trainer) -> None:
+        self._number, level, step = number, self._levels[number], trainer.counters.step
+        of = f" (level {number + 1} of {len(self._levels)})" if len(self._levels) > 1 else ""
+        doing = f"resuming from step {step}" if step else "training"
+        self._events.tell(
+            stage="train",
+            progress=self._share(0.0),
+            frames_done=None,
+            frames=None,
+            resolution=level.name,
+            message=f"{doing} at {level.name}{of}" if of or step else None,
+        )
+
+    def progress(self, progress: Progress) -> None:
+        left = progress.eta_s
+        if left is not None and progress.progress < 1:
+            # The other levels are taken to go at this one's pace.
+            later = sum(level.share for level in self._levels[self._number + 1 :])
+            left += later * left / (self._levels[self._number].share * (1 - progress.progress))
+        self._events.tell(
+            step=self._steps_before + progress.step,
+            steps=self._steps,
+            loss=progress.loss,
+            psnr=progress.psnr,
+            eta_s=left,
+            progress=self._share(progress.progress),
+        )
+
+    def end(self, trainer: Trainer) -> None:
+        counters = trainer.counters
+        self._steps_before += counters.step
+        self._events.tell(step=self._steps_before, psnr=counters.best_psnr, eta_s=None, progress=self._share(1.0))
+
+    def _share(self, of_level: float) -> float:
+        done = sum(level.share for level in self._levels[: self._number])
+        return min(1.0, done + of_level * self._levels[self._number].share)

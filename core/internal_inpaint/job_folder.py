@@ -1,0 +1,150 @@
+"""The job folder: the only thing that a host and the engine share (docs/job-folder.md).
+
+``JobFolder`` spells every path in it; nobody else does. It keeps a second run out, takes over and hands out the
+folder's state, and removes what a killed run has left half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from internal_inpaint import job as jobs
+from internal_inpaint.errors import BadInput
+from internal_inpaint.files import write_atomically
+from internal_inpaint.job import Job
+
+
+class JobFolder:
+    """A job folder, there or not yet.
+
+    Attributes:
+        path: of the folder itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # What hosts read and write: the contract.
+        self.job_file = path / "job.json"
+        self.status = path / "status.json"
+        self.events = path / "events.jsonl"
+        self.stop = path / "stop"
+        self.worker = path / "worker.json"  # written by the host that starts a run; only its time is read here
+        self.summary = path / "summary.json"
+        self.report = path / "report.html"
+        self.contact_sheet = path / "preview" / "contact_sheet.png"
+        # What the engine keeps.
+        self.checkpoints = path / "checkpoints"
+        self.store = path / "store"
+        self.rendered = path / "rendered.json"
+        self.confidence = path / "confidence.npy"
+        self.confidence_about = path / "confidence.json"
+        self.fills = path / "fills.npy"
+        # One-frame roto.
+        self.roto = path / "matte"
+        self.roto_store = self.roto / "store"
+        self.roto_result = self.roto / "settled.json"
+        self.roto_frames = self.roto / "frames"
+        self.roto_written = path / "mattes.json"
+        self._lock = path / ".lock"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def level(self, name: str) -> Path:
+        """The checkpoints of one level, ``854x480``."""
+        return self.checkpoints / name
+
+    def levels(self) -> list[Path]:
+        """The checkpoint folders of all levels that there are."""
+        return sorted(path for path in self.checkpoints.glob("*x*") if path.is_dir())
+
+    def make(self) -> None:
+        """Make the folder. Raises ``BadInput`` where that cannot be done."""
+        try:
+            self.contact_sheet.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"the job folder {self.path} cannot be made ({error.strerror}): choose another --work"
+            ) from None
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder's lock. Raises ``BadInput`` if another live run holds it.
+
+        The operating system drops the lock with the process, so that a killed run leaves nothing behind.
+        """
+        try:
+            lock = open(self._lock, "a+b")  # noqa: SIM115, closed by the "with" below
+        except OSError as error:
+            raise BadInput(
+                f"the job folder {self.path} cannot be written ({error.strerror}): choose another --work"
+            ) from None
+        with lock:
+            try:
+                _lock(lock)
+            except BlockingIOError:
+                raise BadInput(
+                    f"{self.path} is in use by another run: wait for it, stop it, or use another --work folder"
+                ) from None
+            except OSError:
+                pass  # a file system without locks: run without one rather than not at all
+            yield
+
+    def sweep(self) -> None:
+        """Remove what a killed run has left half written."""
+        for place in (self.path, self.roto):
+            for left in place.glob(".*.part"):
+                if left.is_file() and left.name != ".mattes.npy.part":  # those are resumed
+                    left.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove what earlier runs have trained, measured and rendered; delivered frames stay.
+
+        Propagated mattes stay until others take their place: they may be the very ones that are given now.
+        """
+        for place in (self.checkpoints, self.store):
+            shutil.rmtree(place, ignore_errors=True)
+        for path in self.roto.glob("*"):
+            if path != self.roto_frames:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in (self.rendered, self.confidence, self.confidence_about, self.fills, self.report):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def has_trained(self) -> bool:
+        """Whether any level has a checkpoint."""
+        return any(self.checkpoints.glob("*/step-*"))
+
+    def read_job(self) -> Job:
+        """The job in the folder. Raises ``BadInput`` as ``job.read_job``."""
+        return jobs.read_job(self.job_file)
+
+    def write_job(self, job: Job) -> None:
+        """Put the job into the folder, atomically, unless the very same is there."""
+        jobs.write_job(job, self.path)
+
+    def refuse_other(self, job: Job) -> None:
+        """``BadInput`` where the folder was trained for a job whose weights mean nothing to this one."""
+        jobs.refuse_other(job, self.path)
+
+    def write_summary(self, values: dict) -> None:
+        write_atomically(self.summary, json.dumps(values, indent=1))
+
+
+def _lock(file) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

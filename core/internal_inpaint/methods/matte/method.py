@@ -1,0 +1,67 @@
+"""The network that finds an object, as a method: cross-entropy to mattes that are known or made (equation 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from internal_inpaint.methods.base import Clip, Geometry, Losses, Parameters, parameters_of
+from internal_inpaint.methods.matte.networks import (
+    MULTIPLE,
+    MatteNetwork,
+    MatteNetworkConfig,
+    weighted_cross_entropy,
+)
+
+
+@dataclass(frozen=True)
+class MatteConfig:
+    """Everything that the method itself decides.
+
+    Attributes:
+        network: what is trained.
+        alpha: cost of taking background for object over the cost of the opposite (equation 6).
+    """
+
+    network: MatteNetworkConfig = field(default_factory=MatteNetworkConfig)
+    alpha: float = 0.8
+
+
+class MatteMethod:
+    """One-frame roto's network (section 4.2).
+
+    Its clips have, beside ``pixels``, the planes ``motion`` (0 with the camera to 1) and ``guess`` (-1 to 1, 0 where
+    nothing is known), and to be trained on, ``matte`` (0 to 1) and ``weight`` (0 where nothing is to be learned).
+    """
+
+    def __init__(self, config: MatteConfig) -> None:
+        self.config = config
+        self.geometry = Geometry(reach=MULTIPLE * 8, stride=MULTIPLE, smallest=MULTIPLE)
+
+    def build(self, bf16: bool = False) -> MatteNetwork:
+        """The network; it is small, and computes in float32 whatever is asked for."""
+        return MatteNetwork(self.config.network)
+
+    def parameter_groups(self, network: nn.Module) -> dict[str, Parameters]:
+        return {"network": parameters_of(network)}
+
+    def needs_others(self, progress: float) -> bool:
+        return False
+
+    def phase(self, progress: float) -> int:
+        return 0
+
+    def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
+        matte, weight = (clip.planes[name][:, 0] for name in ("matte", "weight"))
+        return {"network": {"cross_entropy": weighted_cross_entropy(self._logits(network, clip), matte, weight, self.config.alpha)}}
+
+    def fill(self, network: nn.Module, clip: Clip) -> Tensor:
+        """``[B, 1, h, w]``: the probability of the object."""
+        return torch.sigmoid(self._logits(network, clip))
+
+    @staticmethod
+    def _logits(network: nn.Module, clip: Clip) -> Tensor:
+        return network(clip.pixels[:, 0], clip.planes["motion"][:, 0], clip.planes["guess"][:, 0])

@@ -1,0 +1,24 @@
+"""The methods there are, by name and by the type of their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from internal_inpaint.methods.base import Method
+from internal_inpaint.methods.implicit.config import ImplicitConfig
+from internal_inpaint.methods.implicit.method import ImplicitMethod
+
+# Name, as ``--method`` has it: type of the settings, and what makes the method from them (and, where it
+# is given one, an encoder).
+METHODS: dict[str, tuple[type, Callable[..., Method]]] = {
+    "implicit": (ImplicitConfig, ImplicitMethod),
+}
+
+
+def method_of(config: Any, **options: Any) -> Method:
+    """The method that these settings are of. Raises ``ValueError`` if there is none."""
+    for kind, make in METHODS.values():
+        if type(config) is kind:
+            return make(config, **options)
+    raise ValueError(f"no method has settings of the type {type(config).__name__}")

@@ -1,0 +1,162 @@
+"""Roto one frame, get the rest (section 4.2): learn the object from the shot alone, find it in every frame."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from internal_inpaint import checkpoints
+from internal_inpaint.control import STOPPED
+from internal_inpaint.errors import Stopped, TrainingDiverged
+from internal_inpaint.files import new_memory_map
+from internal_inpaint.methods.matte.method import MatteMethod
+from internal_inpaint.roto.config import RotoConfig
+from internal_inpaint.roto.labels import Frames, Labels
+from internal_inpaint.roto.result import MATTES, Propagated, check_inputs, finish, finished, inputs_fingerprint
+from internal_inpaint.roto.task import RotoTask
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.state import Hooks, Progress
+from internal_inpaint.training.trainer import Diverged, Trainer
+
+TRAINING = 0.9  # share of the progress by which the training is over; the rest is prediction
+
+
+def propagate(
+    frames: np.ndarray,
+    outside: np.ndarray,
+    references: dict[int, np.ndarray],
+    config: RotoConfig,
+    budget: Budget,
+    device: torch.device,
+    seed: int,
+    folder: Path,
+    hooks: Hooks | None = None,
+    views: int = 1,
+) -> Propagated:
+    """Find the object of the reference frames in every frame.
+
+    Args:
+        frames: ``[N, h, w, 3]`` working space in [-1, 1]; may be a memory map, one frame is read at a time.
+            Of a shot of several views all views of a frame lie together, as in ``Shot.pictures``.
+        outside: ``[N, h, w]`` bool, outside the data window.
+        references: mattes ``[h, w]`` 0..1 by frame index; at least one that is not empty.
+        budget: of everything, prediction included. A time too short for predicting every frame is overrun.
+        seed: on the CPU and with a budget in steps the result depends on nothing else, killed or not.
+        folder: for the checkpoints and the result; made if it is not there. A finished result for the
+            same inputs is given back at once.
+        hooks: ``report``, ``warn``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
+        views: pictures a frame. One view's matte is enough: the others' follow from it.
+
+    Raises:
+        BadInput: no reference frame with an object, or a damaged checkpoint.
+        TrainingDiverged: again and again, even with smaller steps.
+        Stopped: ``hooks.should_stop`` said so; everything is saved.
+    """
+    check_inputs(frames, outside, references)
+    folder.mkdir(parents=True, exist_ok=True)
+    fingerprint = inputs_fingerprint(frames, references, config, seed, views)
+    if (earlier := finished(folder, fingerprint, budget)) is not None:
+        return earlier
+    hooks = hooks or Hooks()
+    most = config.pixels[0 if device.type == "cuda" else 1]
+    seen = Frames(frames, outside, most, folder, views)
+    newest = checkpoints.newest(folder)
+    resumed = newest is not None and Labels.there(folder, seen) and _is_of(newest, fingerprint)
+    small = {index: np.clip(seen.reduced(matte), 0, 1) for index, matte in references.items()}
+    method, labels = MatteMethod(config.method), Labels(folder, seen, small, fresh=not resumed)
+    task = RotoTask(config, method, seen, labels, budget, device, hooks.clock)
+    trainer = Trainer(method, task, config, device, seed)
+    if resumed:
+        checkpoints.resume(trainer, newest, fingerprint)
+        if trainer.counters.budget != [budget.steps, budget.seconds]:
+            task.predicted = 0  # another budget: what was finished is open again
+
+    def save(trainer: Trainer) -> None:
+        checkpoints.save(trainer, folder, fingerprint, seen.size)
+
+    def report(progress: Progress) -> None:
+        hooks.report(replace(progress, progress=TRAINING * progress.progress, psnr=None))
+
+    try:
+        done = trainer.run(budget, replace(hooks, report=report, checkpoint=save))
+    except Diverged:
+        raise TrainingDiverged(
+            "the propagation of the matte diverged again and again, even with smaller steps: check the plate for extreme "
+            "values with `internal-inpaint check`, or try another --seed"
+        ) from None
+    if not done:
+        raise Stopped(STOPPED)
+    return _predict(trainer, task, references, folder, fingerprint, hooks, save)
+
+
+def is_found(
+    frames: np.ndarray,
+    references: dict[int, np.ndarray],
+    config: RotoConfig,
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    views: int = 1,
+) -> bool:
+    """Whether the folder holds what ``propagate`` would give, so that nothing is left to learn."""
+    return finished(folder, inputs_fingerprint(frames, references, config, seed, views), budget) is not None
+
+
+def _is_of(checkpoint: Path, fingerprint: str) -> bool:
+    return checkpoints.fingerprint_of(checkpoint) == fingerprint
+
+
+def _predict(
+    trainer: Trainer, task: RotoTask, references: dict[int, np.ndarray], folder: Path, fingerprint: str, hooks: Hooks, save
+) -> Propagated:
+    """Every frame once more, with the trained network, into the result; resumed where a stop broke it off."""
+    counters, config, count = trainer.counters, task.config, len(task.frames)
+    unfinished = folder / f".{MATTES}.part"
+    shape = (count, *task.frames.full)
+    if task.predicted and unfinished.is_file():
+        mattes = np.lib.format.open_memmap(unfinished, "r+", np.float16, shape)
+    else:
+        mattes, task.predicted = new_memory_map(unfinished, np.float16, shape), 0
+    network, began = trainer.best_network(), hooks.clock() - counters.seconds
+    reported = saved = hooks.clock()
+    while task.predicted < count:
+        index = task.predicted
+        if index in references:
+            mattes[index], task.found[index] = np.clip(references[index], 0, 1), 1.0
+        else:
+            found, task.found[index] = task.find(network, index, None, mirror=True)
+            mattes[index] = _shaped(task.frames.enlarged(found), config)
+        task.predicted += 1
+        now, stopping = hooks.clock(), hooks.should_stop()
+        counters.seconds = now - began
+        if now - reported >= 1.0:
+            reported = now
+            share = TRAINING + (1 - TRAINING) * task.predicted / count
+            left = (count - task.predicted) * (now - saved) / max(1, task.predicted)
+            hooks.report(Progress(counters.step, None, share, _last_loss(trainer), None, left))
+        if stopping or now - saved >= hooks.checkpoint_seconds:
+            saved = now
+            mattes.flush()
+            save(trainer)
+        if stopping:
+            raise Stopped(STOPPED)
+    mattes.flush()
+    del mattes
+    about = {"budget": counters.budget, "steps": counters.step, "seconds": round(counters.seconds, 2)}
+    return finish(folder, fingerprint, unfinished, task.found, references, config.doubt, task.frames.views, about)
+
+
+def _last_loss(trainer: Trainer) -> float:
+    with contextlib.suppress(IndexError, TypeError):
+        return float(trainer.counters.history[-1][2])
+    return float("nan")
+
+
+def _shaped(probability: np.ndarray, config: RotoConfig) -> np.ndarray:
+    """Probability to matte: a soft edge, 0.5 at ``threshold``, and exactly 0 away from it."""
+    low, high = config.threshold - config.softness, config.threshold + config.softness
+    return np.clip((probability - low) / (high - low), 0, 1)

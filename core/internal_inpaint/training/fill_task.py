@@ -1,0 +1,102 @@
+"""The shot whose holes are filled: training batches, held-out holes, and the prior of the next finer level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from internal_inpaint.methods.base import Clip
+from internal_inpaint.training.config import TrainingConfig, batch_size
+from internal_inpaint.training.patches import PatchSampler
+from internal_inpaint.training.prior import CoarsePrior
+from internal_inpaint.training.sampling import HoleSampler, crop_size, hole_boxes
+from internal_inpaint.training.task import Work
+from internal_inpaint.training.validation import HeldOut, at_size, choose_held_out, held_out_psnr
+
+HELD_OUT_HOLES = 8
+
+
+class FillTask:
+    """A shot at one level.
+
+    Args:
+        config: the recipe.
+        frames: ``[N, H, W, 3]`` working space in [-1, 1], 0 where not known; memory map or on ``device``.
+        state: ``[N, H, W]`` uint8, ``sampling.State``, beside ``frames``.
+        device: where batches are wanted.
+        seed: chooses the held-out holes.
+        offsets: ``Geometry.frames`` of the method.
+        views: pictures a frame; pictures of one view are ``views`` apart.
+        coarser: the next coarser level: its held-out holes are held out here too.
+        prior: the coarser level's picture of a crop, for a method that refines it.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        frames: Tensor,
+        state: Tensor,
+        device: torch.device,
+        seed: int = 0,
+        offsets: tuple[int, ...] = (0,),
+        views: int = 1,
+        coarser: FillTask | None = None,
+        prior: CoarsePrior | None = None,
+    ) -> None:
+        self.config, self.device = config, device
+        self._frames, self._state, self._prior = frames, state, prior
+        self._offsets, self._views = offsets, views
+        self._boxes = hole_boxes(state)
+        self.size = size = tuple(state.shape[1:])
+        self.crop = crop_size(self._boxes, size, config.crop_scale, config.crop_smallest, config.crop_pixels)
+        seen = tuple(min(room, side + side // 2) for room, side in zip(size, self.crop, strict=True))
+        self._validation = self._sampler(seen)
+        if coarser is None:
+            self.held_out = choose_held_out(self._validation, HELD_OUT_HOLES, seed)
+        else:
+            self.held_out: HeldOut = at_size(coarser.held_out, self._validation, coarser.size)
+        self._training: HoleSampler | None = None
+
+    def first_sizes(self) -> tuple[int, tuple[int, int]]:
+        return batch_size(self.config, self.crop, self.device.type == "cuda"), self.crop
+
+    def draw(self, rng: np.random.Generator, batch: int, crop: tuple[int, int], with_others: bool) -> Clip:
+        if self._training is None or self._training.crop != tuple(crop):
+            # What is scored is always a hole like the shot's own; what is trained on may be a patch, or strokes.
+            kind = PatchSampler if self._prior else HoleSampler
+            self._training = self._sampler(crop, self.held_out.masks, kind, self.config.holes)
+        placements = [self._training.draw(rng) for _ in range(batch)]
+        return self._training.gather(placements, rng if with_others else None)
+
+    def score(self, fill: Callable[[Clip], Tensor]) -> float | None:
+        return held_out_psnr(fill, self._validation, self.held_out)
+
+    def as_prior(self, fill: Callable[[Clip], Tensor], crop: tuple[int, int]) -> CoarsePrior:
+        """What this level hands to the next finer one.
+
+        Args:
+            fill: ``Method.fill`` with this level's best weights.
+            crop: (height, width) of this level's training crops.
+        """
+        return CoarsePrior(fill, self._sampler(tuple(crop), self.held_out.masks))
+
+    def reserved_seconds(self) -> float:
+        return 0.0
+
+    def work(self, progress: float, weights: nn.Module) -> Work:
+        return Work.NOTHING
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+    def _sampler(
+        self, crop: tuple[int, int], held_out: dict | None = None, kind: type = HoleSampler, holes: str = "object"
+    ) -> HoleSampler:
+        planes = self._frames, self._state, tuple(crop), self.device
+        return kind(*planes, held_out, self._boxes, self._prior, holes, self._offsets, self._views)
