@@ -36,9 +36,9 @@ from internal_inpaint import pipeline
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
+from internal_inpaint.motion.reprojection import sights
 from internal_inpaint.rendering.confidence import enlarged, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
-from internal_inpaint.rendering.sight import sights
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store

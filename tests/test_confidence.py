@@ -10,9 +10,9 @@ from scipy.stats import rankdata
 
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
+from internal_inpaint.motion.reprojection import completed, sights
 from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
-from internal_inpaint.rendering.sight import completed, sights
 
 HEIGHT, WIDTH, COUNT = 72, 120, 10
 

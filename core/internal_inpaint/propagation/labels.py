@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from internal_inpaint.files import new_memory_map
-from internal_inpaint.methods.motion import flow, own_motion
+from internal_inpaint.motion.flow import flow, own_motion
 from internal_inpaint.propagation.sampling import Labelled
 
 MOTION = "motion.npy"

@@ -17,7 +17,7 @@ import torch
 from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.files import new_memory_map
-from internal_inpaint.methods.motion import carried
+from internal_inpaint.motion.flow import carried
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
 from internal_inpaint.propagation.learner import Learner

@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from internal_inpaint.motion.reprojection import HOLE, KNOWN, Kept, Sight, sights
 from internal_inpaint.rendering.planes import Told, write_planes
-from internal_inpaint.rendering.sight import HOLE, KNOWN, Kept, Sight, sights
 
 PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
 DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from internal_inpaint.methods import motion
+from internal_inpaint.motion import flow as motion
 
 KNOWN, HOLE = 0, 1
 _BLEED = 5  # pixels by which DIS lets the motion of a hole's edge into what is round it
