@@ -36,7 +36,7 @@ from internal_inpaint import pipeline
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
-from internal_inpaint.motion.reprojection import sights
+from internal_inpaint.motion.reprojection import reproject
 from internal_inpaint.rendering.confidence import enlarged, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
@@ -129,8 +129,8 @@ def visibility(store: FrameStore, fills: np.ndarray) -> np.ndarray:
 
     planes = np.where(np.asarray(store.state) == 0, 3, 0).astype(np.float32)
     for order in (range(len(planes)), range(len(planes) - 1, -1, -1)):
-        for index, sight in sights(filled, store.state, order):
-            planes[index][sight.rows, sight.columns] += sight.picture >= 0
+        for index, reprojection in reproject(filled, store.state, order):
+            planes[index][reprojection.rows, reprojection.columns] += reprojection.observed
     return planes
 
 

@@ -6,44 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from moving_shot import COUNT, ground, shot
 from scipy.stats import rankdata
 
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
-from internal_inpaint.motion.reprojection import completed, sights
 from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
 from internal_inpaint.rendering.planes import write_fills
-
-HEIGHT, WIDTH, COUNT = 72, 120, 10
-
-
-def ground(height=HEIGHT, width=WIDTH, seed=0):
-    """Texture at several sizes, working space, [height, width, 3]."""
-    rng = np.random.default_rng(seed)
-    layers = [cv2.GaussianBlur(rng.standard_normal((height, width, 3)), (0, 0), s) * s for s in (1.0, 2.5, 6.0)]
-    return np.clip(sum(layers) * 0.5, -1, 1).astype(np.float32)
-
-
-def shot(pan=0.0, covered=True, grain=0.01):
-    """Truth [N, H, W, 3], state [N, H, W] and where the ground is never seen [N, H, W] (static camera only).
-
-    An object crosses the frame from left to right; where ``covered``, another one never moves.
-    """
-    wide = ground(HEIGHT, WIDTH + 80)
-    rng = np.random.default_rng(1)
-    truth, state, never = [], [], []
-    for index in range(COUNT):
-        shift = np.float32([[1, 0, -pan * index], [0, 1, 0]])
-        picture = cv2.warpAffine(wide, shift, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-        truth.append(picture + grain * rng.standard_normal(picture.shape).astype(np.float32))
-        plane = np.zeros((HEIGHT, WIDTH), np.uint8)
-        plane[8:34, 4 + 9 * index : 26 + 9 * index] = 1
-        still = np.zeros_like(plane, bool)
-        still[42:64, 40:70] = covered
-        plane[still] = 1
-        state.append(plane)
-        never.append(still)
-    return np.stack(truth), np.stack(state), np.stack(never)
 
 
 def hidden(truth, state):
@@ -92,20 +61,6 @@ def test_what_the_moving_camera_shows_elsewhere_is_found(tmp_path, pan):
     assert np.median(confidence[state == 1]) > 0.6
     wrong = measured(truth, state, truth[:, ::-1], tmp_path)
     assert np.median(wrong[state == 1]) < 0.35
-
-
-def test_the_place_where_a_pixel_is_seen_is_where_it_went():
-    truth, state, _ = shot(pan=2.6, covered=False)
-    for index, sight in sights(lambda i: truth[i], state, range(COUNT)):
-        found = sight.picture >= 0
-        assert (sight.picture[found] < index).all()
-        if index < 4:
-            continue
-        assert found.mean() > 0.9
-        moved = 2.6 * (index - sight.picture[found])
-        assert np.median(np.abs(sight.x[found] - sight.columns[found] - moved)) < 0.5
-        assert np.median(np.abs(sight.y[found] - sight.rows[found])) < 0.5
-        assert np.median(np.abs(sight.look(truth)[found] - truth[index][sight.rows, sight.columns][found])) < 0.04
 
 
 def test_one_picture_shows_nothing_else(tmp_path):
@@ -176,18 +131,6 @@ def test_the_fills_are_the_networks_own_and_a_stop_leaves_none(tmp_path):
     with pytest.raises(Stopped, match="filling"):
         write_fills(network, truth, state, tmp_path / "b.npy", should_stop=lambda: next(asked))
     assert [path.name for path in tmp_path.iterdir()] == ["fills.npy"]
-
-
-def test_motion_is_completed_smoothly_and_kept_where_it_is_trusted():
-    y, x = np.mgrid[:60, :90].astype(np.float32)
-    step = np.stack([0.05 * x - 2, 0.02 * y], axis=2)
-    trusted = np.ones((60, 90), bool)
-    trusted[20:40, 30:60] = False
-    holed = np.where(trusted[..., None], step, 99).astype(np.float32)
-    whole = completed(holed, trusted)
-    np.testing.assert_array_equal(whole[trusted], step[trusted])
-    assert np.abs(whole - step).max() < 0.5
-    assert (completed(holed, np.zeros_like(trusted)) == 0).all()
 
 
 def test_figures_of_a_picture():

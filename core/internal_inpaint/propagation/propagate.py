@@ -17,7 +17,7 @@ import torch
 from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.files import new_memory_map
-from internal_inpaint.motion.flow import carried
+from internal_inpaint.motion.flow import warp
 from internal_inpaint.propagation.config import PropagationConfig
 from internal_inpaint.propagation.labels import Frames, Labels
 from internal_inpaint.propagation.learner import Learner
@@ -215,7 +215,7 @@ class _Propagation:
         neighbours = self._neighbours(index)
         files = [self._file_of(n) if which is None else which for n in neighbours]
         brought = [
-            carried(self.labels.probability(n, file), self.frames.flow(index, n))
+            warp(self.labels.probability(n, file), self.frames.flow(index, n))
             for n, file in zip(neighbours, files, strict=True)
         ]
         expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)

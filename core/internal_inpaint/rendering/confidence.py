@@ -8,7 +8,6 @@ flickers from frame to frame is worse than one that stands.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from internal_inpaint.motion.reprojection import HOLE, KNOWN, Kept, Sight, sights
+from internal_inpaint.motion.reprojection import Reprojection, past_and_future
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.planes import Told, write_planes
 
 PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
@@ -79,8 +79,8 @@ def enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def figures(plane: np.ndarray, state: np.ndarray) -> Figures:
     """What one picture's confidence ``[h, w]`` comes to, over the hole of its ``state`` ``[h, w]``."""
-    hole = np.asarray(state) == HOLE
-    inside = hole.sum() + (np.asarray(state) == KNOWN).sum()
+    hole = np.asarray(state) == PixelState.HOLE
+    inside = hole.sum() + (np.asarray(state) == PixelState.KNOWN).sum()
     coverage = float(hole.sum() / max(1, inside))
     if not hole.any():
         return Figures(coverage, None, None)
@@ -92,40 +92,36 @@ def _track(frames: np.ndarray, state: np.ndarray, fills: np.ndarray, track: Sequ
     """The confidence of one view's pictures: (index, ``[h, w]`` float32), in their order."""
 
     def filled(index: int) -> np.ndarray:
-        hole = np.asarray(state[index])[..., None] == HOLE
+        hole = np.asarray(state[index])[..., None] == PixelState.HOLE
         return np.nan_to_num(np.where(hole, fills[index], frames[index]).astype(np.float32))
 
-    def swept(order: Sequence[int]):
-        for index, sight in sights(filled, state, order):
-            told()
-            yield index, sight
-
     contrast = _contrast(frames, state, track)
-    with contextlib.closing(Kept(swept(track[::-1]), folder)) as later:
-        for index, earlier in swept(track):
-            here = np.asarray(state[index])
-            hole = here == HOLE
-            plane = np.ones(here.shape, np.float32)
-            if hole.any():
-                plane[hole] = _judged(filled(index), earlier, later.of(index, here), frames, DOUBT * contrast)
-            yield index, plane
+    for index, past, future in past_and_future(filled, state, track, folder, told):
+        here = np.asarray(state[index])
+        hole = here == PixelState.HOLE
+        plane = np.ones(here.shape, np.float32)
+        if hole.any():
+            plane[hole] = _judged(filled(index), past, future, frames, DOUBT * contrast)
+        yield index, plane
 
 
-def _judged(fill: np.ndarray, earlier: Sight, later: Sight, frames: np.ndarray, doubt: float) -> np.ndarray:
+def _judged(
+    fill: np.ndarray, past: Reprojection, future: Reprojection, frames: np.ndarray, doubt: float
+) -> np.ndarray:
     """Confidence ``[P]`` of a picture's hole pixels in reading order; ``doubt``: the difference that leaves 1/e."""
-    place = earlier.rows, earlier.columns
-    error = np.minimum(*(_difference(fill, sight, frames)[place] for sight in (earlier, later)))
-    flicker = np.fmax(earlier.flicker, later.flicker)
+    place = past.rows, past.columns
+    error = np.minimum(*(_difference(fill, reprojection, frames)[place] for reprojection in (past, future)))
+    flicker = np.fmax(past.residual, future.residual)
     invented = INVENTED * np.exp(-np.nan_to_num(flicker, nan=np.inf) / doubt)
     return np.where(np.isfinite(error), np.exp(-error / doubt), invented)
 
 
-def _difference(fill: np.ndarray, sight: Sight, frames: np.ndarray) -> np.ndarray:
+def _difference(fill: np.ndarray, reprojection: Reprojection, frames: np.ndarray) -> np.ndarray:
     """Mean difference ``[h, w]`` between fill and sight round each pixel, infinite where nothing is seen."""
     apart = np.zeros((*fill.shape[:2], 2), np.float32)
-    found = sight.picture >= 0
-    place = sight.rows[found], sight.columns[found]
-    apart[..., 0][place] = np.abs(fill[place] - sight.look(frames)[found]).mean(axis=1)
+    found = reprojection.observed
+    place = reprojection.rows[found], reprojection.columns[found]
+    apart[..., 0][place] = np.abs(fill[place] - reprojection.sample(frames)[found]).mean(axis=1)
     apart[..., 1][place] = 1
     near = cv2.GaussianBlur(apart, (0, 0), PATCH_SIGMA)
     return np.where(apart[..., 1] > 0, near[..., 0] / np.maximum(near[..., 1], 1e-6), np.inf)
@@ -136,5 +132,5 @@ def _contrast(frames: np.ndarray, state: np.ndarray, track: Sequence[int]) -> fl
     spread = np.linspace(0, len(track) - 1, min(len(track), _CONTRAST_PICTURES)).round().astype(int)
     step = max(1, round(np.sqrt(state[0].size / _CONTRAST_PIXELS)))
     thin = [(frames[i][::step, ::step], state[i][::step, ::step]) for i in (track[k] for k in spread)]
-    values = np.concatenate([picture.astype(np.float32)[plane == KNOWN] for picture, plane in thin])
+    values = np.concatenate([picture.astype(np.float32)[plane == PixelState.KNOWN] for picture, plane in thin])
     return max(float(values.std(axis=0).mean()), 1e-3) if len(values) else 1.0
