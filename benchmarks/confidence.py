@@ -33,12 +33,12 @@ from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
 from internal_inpaint import pipeline
+from internal_inpaint.confidence.array_file import write_fills
+from internal_inpaint.confidence.metric import enlarged, measure_confidence
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
 from internal_inpaint.motion.reprojection import reproject
-from internal_inpaint.rendering.confidence import enlarged, measure_confidence
-from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store

@@ -9,10 +9,10 @@ import torch
 from moving_shot import COUNT, ground, shot
 from scipy.stats import rankdata
 
+from internal_inpaint.confidence.array_file import write_fills
+from internal_inpaint.confidence.metric import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
-from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
-from internal_inpaint.rendering.planes import write_fills
 
 
 def hidden(truth, state):

@@ -14,6 +14,8 @@ import numpy as np
 import OpenImageIO as oiio
 import torch
 
+from internal_inpaint.confidence.array_file import write_fills
+from internal_inpaint.confidence.metric import enlarged, figures, measure_confidence
 from internal_inpaint.control import StopRequest
 from internal_inpaint.events import Events
 from internal_inpaint.files import write_atomically
@@ -22,9 +24,7 @@ from internal_inpaint.learning import Learned
 from internal_inpaint.mattes import PropagatedMattes
 from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
-from internal_inpaint.rendering.confidence import enlarged, figures, measure_confidence
 from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.rendering.planes import write_fills
 from internal_inpaint.report.page import Exhibit, FrameFigures, ReportData, chosen_frames, write_report
 from internal_inpaint.report.page import Stage as ReportStage
 from internal_inpaint.shot import FrameStore, Shot, compact_frames

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from internal_inpaint.confidence.array_file import Told, write_planes
 from internal_inpaint.motion.reprojection import Reprojection, past_and_future
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.planes import Told, write_planes
 
 PATCH_SIGMA = 1.25  # pixels over which fill and sight are compared: single pixels of grain differ anyway
 DOUBT = 0.3  # the difference, in parts of the shot's contrast, at which the confidence is 1/e
