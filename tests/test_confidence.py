@@ -5,14 +5,18 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
 from moving_shot import COUNT, ground, shot
 from scipy.stats import rankdata
 
-from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
+from internal_inpaint.confidence.measure import measure_confidence
+from internal_inpaint.confidence.metric import (
+    CONFIDENT_THRESHOLD,
+    NOT_OBSERVED_LIMIT,
+    enlarged,
+    frame_confidence,
+    write_confidence,
+)
 from internal_inpaint.errors import BadInput, Stopped
-from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 
 
 def hidden(truth, state):
@@ -20,7 +24,7 @@ def hidden(truth, state):
 
 
 def measured(truth, state, fills, path, **options):
-    result = measure_confidence(hidden(truth, state), state, fills.astype(np.float16), path / "c.npy", **options)
+    result = write_confidence(hidden(truth, state), state, fills.astype(np.float16), path / "c.npy", **options)
     assert result.shape == state.shape
     assert (result[state != 1] == 1).all()
     assert ((result >= 0) & (result <= 1)).all()
@@ -43,7 +47,7 @@ def test_low_confidence_is_large_error_and_what_is_never_seen_is_least(tmp_path)
     hole = state == 1
     error = np.abs(fills - truth).mean(axis=3)
     right = hole & ~never & ~cv2.dilate(wrong.astype(np.uint8)[..., None].max(axis=0), np.ones((9, 9))).astype(bool)
-    assert confidence[never].max() <= INVENTED
+    assert confidence[never].max() <= NOT_OBSERVED_LIMIT
     assert np.median(confidence[right]) > 0.7
     assert confidence[right].mean() > confidence[wrong].mean() + 0.25
     assert spearman(confidence[hole], error[hole]) < -0.75
@@ -66,7 +70,7 @@ def test_what_the_moving_camera_shows_elsewhere_is_found(tmp_path, pan):
 def test_one_picture_shows_nothing_else(tmp_path):
     truth, state, _ = shot()
     confidence = measured(truth[:1], state[:1], truth[:1], tmp_path)
-    assert (confidence[state[:1] == 1] <= INVENTED).all()
+    assert (confidence[state[:1] == 1] <= NOT_OBSERVED_LIMIT).all()
 
 
 def test_holes_voids_and_sizes_of_every_kind(tmp_path):
@@ -74,7 +78,7 @@ def test_holes_voids_and_sizes_of_every_kind(tmp_path):
     nothing = np.zeros_like(state)
     assert (measured(truth, nothing, truth, tmp_path) == 1).all()
     everything = np.ones_like(state)
-    assert (measured(truth, everything, truth, tmp_path) <= INVENTED).all()
+    assert (measured(truth, everything, truth, tmp_path) <= NOT_OBSERVED_LIMIT).all()
     void = state.copy()
     void[:, :, :30] = 2
     void[3] = 2
@@ -112,33 +116,58 @@ def test_a_stop_leaves_nothing_and_the_next_call_gives_the_same(tmp_path):
         measured(truth, state, truth, tmp_path / "no" / "folder")
 
 
-def test_the_fills_are_the_networks_own_and_a_stop_leaves_none(tmp_path):
+def measured_once(truth, state, folder, key="one", fill=None, **options):
+    fill = fill or (lambda index: truth[index])
+    pictures = [(1001 + index, "") for index in range(len(state))]
+    frames, names = hidden(truth, state), (folder / "c.npy", folder / "c.json")
+    return measure_confidence(fill, frames, state, pictures, *names, key, **options)
+
+
+def test_each_frame_is_filled_once_and_measured_again_only_when_the_fill_may_be_another(tmp_path):
     truth, state, _ = shot()
-    state[2] = 0
-    state[3, :, :10] = 2
-    torch.manual_seed(0)
-    network = InpaintNetwork(NetworkConfig("base", width=0.25)).eval()
-    fills = write_fills(network, hidden(truth, state)[:4], state[:4], tmp_path / "fills.npy")
-    with torch.no_grad():
-        for index in (0, 1, 3):
-            mask = torch.from_numpy(state[index] != 0)[None, None].float()
-            pixels = torch.from_numpy(hidden(truth, state)[index].astype(np.float32)).permute(2, 0, 1)[None]
-            whole = network(pixels * (1 - mask), mask)[-1][0].permute(1, 2, 0).numpy()
-            hole = state[index] == 1
-            assert np.abs(fills[index][hole] - whole[hole]).max() < 2e-3
-    assert (fills[2] == 0).all()
+    filled, shares = [], []
+
+    def fill(index):
+        filled.append(index)
+        return truth[index]
+
+    first = measured_once(truth, state, tmp_path, fill=fill, progress=shares.append)
+    assert filled == list(range(COUNT))
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert 0.9 < shares[-1] < 1
+    assert [frame.frame for frame in first.frames] == list(range(1001, 1001 + COUNT))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.json", "c.npy"]
+    again = measured_once(truth, state, tmp_path, fill=pytest.fail)
+    assert again.frames == first.frames
+    np.testing.assert_array_equal(again.planes, first.planes)
+    assert again.mean == pytest.approx(np.asarray(first.planes, np.float64)[state == 1].mean(), abs=1e-3)
+    (tmp_path / "plain").mkdir()
+    np.testing.assert_array_equal(first.planes, measured(truth, state, truth, tmp_path / "plain"))
+    del first, again
+    other = measured_once(truth, state, tmp_path, "two", lambda index: truth[index, :, ::-1])
+    assert other.mean < 0.3
+
+
+def test_a_stop_while_filling_leaves_nothing_that_a_later_run_would_take_for_its_own(tmp_path):
+    truth, state, _ = shot()
+    measured_once(truth, state, tmp_path)
     asked = iter([False, True])
     with pytest.raises(Stopped, match="filling"):
-        write_fills(network, truth, state, tmp_path / "b.npy", should_stop=lambda: next(asked))
-    assert [path.name for path in tmp_path.iterdir()] == ["fills.npy"]
+        measured_once(truth, state, tmp_path, "two", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
+    asked = iter([False] * (COUNT + 3) + [True])
+    with pytest.raises(Stopped, match="measuring"):
+        measured_once(truth, state, tmp_path, "two", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
 
 
 def test_figures_of_a_picture():
     state = np.array([[0, 0, 1, 1], [2, 2, 1, 1]], np.uint8)
-    plane = np.array([[1, 1, 0.25, 0.75], [1, 1, CONFIDENT, 0]], np.float16)
-    result = figures(plane, state)
+    plane = np.array([[1, 1, 0.25, 0.75], [1, 1, CONFIDENT_THRESHOLD, 0]], np.float16)
+    result = frame_confidence(plane, state, 1001)
     assert (result.coverage, result.confidence, result.confident) == pytest.approx((4 / 6, 0.375, 0.5))
-    assert figures(plane, np.zeros_like(state)).confidence is None
+    assert frame_confidence(plane, np.zeros_like(state), 1001).confidence is None
     large = enlarged(plane, (4, 8))
     assert large.shape == (4, 8)
     assert large.dtype == np.float32

@@ -14,14 +14,14 @@ import numpy as np
 import OpenImageIO as oiio
 import torch
 
-from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import enlarged, figures, measure_confidence
+from internal_inpaint.confidence.measure import Confidence, measure_confidence
 from internal_inpaint.control import StopRequest
 from internal_inpaint.events import Events
 from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.learning import Learned
 from internal_inpaint.mattes import PropagatedMattes
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
@@ -31,7 +31,6 @@ from internal_inpaint.shot import FrameStore, Shot, compact_frames
 from internal_inpaint.version import __version__
 
 WIDEST = 960  # pixels of a picture in the report
-FILLING = 0.5  # share of the judging that goes into filling the frames once more, small
 
 
 @dataclass(frozen=True)
@@ -56,22 +55,10 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The confidence of every picture ``[N, h, w]`` float16 at the coarsest stage's size, and what it comes to."""
+class Judgement(Confidence):
+    """The confidence of a shot with its figures as the report takes them."""
 
-    planes: np.ndarray
     frames: tuple[FrameFigures, ...]
-
-    def plane(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """``[H, W]`` float32: the confidence of one picture, enlarged to ``size``."""
-        return enlarged(self.planes[index], size)
-
-    @property
-    def mean(self) -> float | None:
-        """Over all hole pixels; ``None`` without any."""
-        weighed = [(f.confidence, f.coverage) for f in self.frames if f.confidence is not None]
-        whole = sum(weight for _, weight in weighed)
-        return sum(value * weight for value, weight in weighed) / whole if whole else None
 
 
 def judge(
@@ -88,46 +75,25 @@ def judge(
     Raises:
         Stopped, OutOfResources, BadInput.
     """
-    planes, about = folder / "confidence.npy", folder / "confidence.json"
+    coarsest = Cascade(cascade.stages[:1], cascade.bf16)
+
+    def fill(index: int) -> np.ndarray:
+        hole = np.asarray(store.state[index]) == PixelState.HOLE
+        return coarsest.fill(index, torch.from_numpy(hole)).numpy()
+
     events.tell(stage="judge", progress=0.0, frames=None, frames_done=None)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        read = json.loads(about.read_text())
-        if read["key"] == key:  # only then is the file opened: one that is open cannot be replaced everywhere
-            there = np.load(planes, mmap_mode="r")
-            if there.shape == store.state.shape:
-                return Judgement(there, tuple(FrameFigures(**figure) for figure in read["frames"]))
-            del there
-    fills = folder / "fills.npy"
-    try:
-        filled = write_fills(
-            cascade.stages[0].network,
-            store.frames,
-            store.state,
-            fills,
-            cascade.bf16,
-            progress=lambda done, of: events.tell(progress=FILLING * done / max(1, of)),
-            should_stop=stop,
-        )
-        found = measure_confidence(
-            store.frames,
-            store.state,
-            filled,
-            planes,
-            len(shot.views),
-            progress=lambda done, of: events.tell(progress=FILLING + (1 - FILLING) * done / max(1, of)),
-            should_stop=stop,
-        )
-        del filled
-    finally:
-        with contextlib.suppress(OSError):
-            fills.unlink(missing_ok=True)
-    frames = []
-    for picture in shot.pictures:
-        measured = figures(found[picture.index], store.state[picture.index])
-        frames.append(FrameFigures(picture.frame, **asdict(measured), view=picture.view))
-    judged = {"key": key, "frames": [asdict(figure) for figure in frames]}
-    write_atomically(about, json.dumps(judged, indent=1))
-    return Judgement(found, tuple(frames))
+    found = measure_confidence(
+        fill,
+        store.frames,
+        store.state,
+        [(picture.frame, picture.view) for picture in shot.pictures],
+        folder / "confidence.npy",
+        folder / "confidence.json",
+        key,
+        progress=lambda share: events.tell(progress=share),
+        should_stop=stop,
+    )
+    return Judgement(found.planes, tuple(FrameFigures(**asdict(frame)) for frame in found.frames))
 
 
 def report(

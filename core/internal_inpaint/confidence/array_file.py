@@ -1,4 +1,4 @@
-"""A plane or picture for each picture of a shot, in one file that appears only when complete."""
+"""Arrays of a whole shot in a file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -7,58 +7,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
-from internal_inpaint.errors import Stopped
+from internal_inpaint.confidence.progress import ProgressReporter
 from internal_inpaint.files import as_user_error, new_memory_map, replace
-from internal_inpaint.rendering.inference import fill_frame
 
 
-class Told:
-    """Progress, and the wish to stop, at each picture.
-
-    Args:
-        pictures: how many there are.
-        progress: told (done, of all).
-        should_stop: asked every time.
-        doing: what is broken off by a stop, for the message.
-        passes: how often each picture comes by.
-    """
-
-    def __init__(
-        self,
-        pictures: int,
-        progress: Callable[[int, int], None] | None,
-        should_stop: Callable[[], bool] | None,
-        doing: str,
-        passes: int = 1,
-    ) -> None:
-        self._pictures, self._passes, self._doing = pictures, passes, doing
-        self._progress, self._should_stop, self._done = progress, should_stop, 0
-
-    def __call__(self) -> None:
-        """Raises ``Stopped`` on request."""
-        if self._should_stop and self._should_stop():
-            raise Stopped(f"stopped while {self._doing}; run the same command again to go on")
-        if self._progress:
-            self._progress(self._done // self._passes, self._pictures)
-        self._done += 1
-
-
-def write_planes(path: Path, shape: tuple[int, ...], planes: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
-    """Write (index, plane) pairs as one float16 ``.npy`` of ``shape`` and map it.
+def write_array(path: Path, shape: tuple[int, ...], items: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Write (index, item) pairs as one float16 ``.npy`` file of ``shape`` and map it.
 
     Raises:
-        OutOfResources, BadInput: the file cannot be written. Whatever ``planes`` raises leaves nothing behind.
+        OutOfResources, BadInput: the file cannot be written. Whatever ``items`` raises leaves no file behind.
     """
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        result = new_memory_map(unfinished, np.float16, shape)
-        for index, plane in planes:
-            result[index] = plane
-        result.flush()
-        del result
+        array = new_memory_map(unfinished, np.float16, shape)
+        for index, item in items:
+            array[index] = item
+        array.flush()
+        del array
         replace(unfinished, path)
     except OSError as error:
         raise as_user_error(error, str(path)) from error
@@ -69,37 +35,33 @@ def write_planes(path: Path, shape: tuple[int, ...], planes: Iterable[tuple[int,
 
 
 def write_fills(
-    network: nn.Module,
-    frames: np.ndarray,
-    state: np.ndarray,
+    fill: Callable[[int], np.ndarray],
+    shape: tuple[int, int, int],
     path: Path,
-    bf16: bool = False,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> np.ndarray:
-    """The network's fill of every hole of a shot at working size, as the confidence is measured on.
+    """Fill every frame of a shot once and keep the fills in a file.
 
     Args:
-        network: trained, on its device, in ``eval`` mode.
-        frames: ``[N, h, w, 3]`` working space. state: ``[N, h, w]`` uint8, 0 known, 1 hole, 2 void.
-        path: of the result, a ``.npy`` file; it appears under its name only when complete.
-        bf16: run the network in bfloat16 under autocast, as the rendering does.
+        fill: gives the fill ``[h, w, 3]`` float32 of a frame by index, working space.
+        shape: (N, h, w) of the shot.
+        path: of the ``.npy`` file.
+        progress: called with (frames done, all frames).
+        should_stop: asked before every frame.
 
     Returns:
-        ``[N, h, w, 3]`` float16 memory map, working space, 0 away from the holes.
+        ``[N, h, w, 3]`` float16 memory map.
 
     Raises:
-        Stopped, OutOfResources, BadInput: as ``measure_confidence``.
+        Stopped: on request; no file is left.
+        OutOfResources, BadInput: the file cannot be written.
     """
-    device = next(network.parameters()).device
-    told = Told(len(state), progress, should_stop, "filling the holes")
+    reporter = ProgressReporter(shape[0], progress, should_stop, "filling the holes")
 
-    def filled() -> Iterable[tuple[int, np.ndarray]]:
-        for index in range(len(state)):
-            told()
-            here = torch.from_numpy(np.array(state[index]))
-            small = torch.from_numpy(np.asarray(frames[index], np.float32))
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                yield index, fill_frame(network, small, here != 0, here == 1).numpy()
+    def fills() -> Iterable[tuple[int, np.ndarray]]:
+        for index in range(shape[0]):
+            reporter()
+            yield index, fill(index)
 
-    return write_planes(path, frames.shape, filled())
+    return write_array(path, (*shape, 3), fills())
