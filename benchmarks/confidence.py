@@ -33,12 +33,14 @@ from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
 from internal_inpaint import pipeline
+from internal_inpaint.confidence.array_file import write_fills
+from internal_inpaint.confidence.metric import enlarged, write_confidence
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
-from internal_inpaint.rendering.confidence import enlarged, measure_confidence
-from internal_inpaint.rendering.planes import write_fills
-from internal_inpaint.rendering.sight import sights
+from internal_inpaint.motion.reprojection import reproject
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
@@ -101,7 +103,12 @@ def learned(case: Case, seconds: float) -> tuple[FrameStore, np.ndarray, Path]:
         store = _store(folder)
         newest = checkpoint.newest_first(folder / "checkpoints" / store.folder.name)[0]
         network = checkpoint.load_best(newest, store.fingerprint, torch.device("cpu"))
-        write_fills(network, store.frames, store.state, folder / "fills.npy")
+        cascade = Cascade([RenderStage(network, store.frames, store.state)])
+
+        def fill(index: int) -> np.ndarray:
+            return cascade.fill(index, torch.from_numpy(np.asarray(store.state[index]) == PixelState.HOLE)).numpy()
+
+        write_fills(fill, store.state.shape, folder / "fills.npy")
     return _store(folder), np.load(folder / "fills.npy", mmap_mode="r"), folder
 
 
@@ -124,13 +131,13 @@ def visibility(store: FrameStore, fills: np.ndarray) -> np.ndarray:
     """In how many directions of time each pixel is seen, ``[N, h, w]``; 3 where it is known."""
 
     def filled(index: int) -> np.ndarray:
-        hole = np.asarray(store.state[index])[..., None] == 1
+        hole = np.asarray(store.state[index])[..., None] == PixelState.HOLE
         return np.where(hole, fills[index], store.frames[index]).astype(np.float32)
 
     planes = np.where(np.asarray(store.state) == 0, 3, 0).astype(np.float32)
     for order in (range(len(planes)), range(len(planes) - 1, -1, -1)):
-        for index, sight in sights(filled, store.state, order):
-            planes[index][sight.rows, sight.columns] += sight.picture >= 0
+        for index, reprojection in reproject(filled, store.state, order):
+            planes[index][reprojection.rows, reprojection.columns] += reprojection.observed
     return planes
 
 
@@ -176,7 +183,7 @@ def speed(frames: int, size: tuple[int, int]) -> None:
             status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
             most = max(most, int(status["RssAnon"].split()[0]) / 1024)
 
-        measure_confidence(*planes, folder / "confidence.npy", progress=watch)
+        write_confidence(*planes, folder / "confidence.npy", progress=watch)
         taken = time.perf_counter() - began
         print(f"{frames} frames at {size[0]}x{size[1]}: {taken:.1f} s, at most {most:.0f} MiB of memory")
     finally:
@@ -210,14 +217,14 @@ def main() -> None:
         case = prepared(name)
         store, fills, folder = learned(case, options.time)
         began = time.perf_counter()
-        confidence = measure_confidence(store.frames, store.state, fills, folder / "confidence.npy")
+        confidence = write_confidence(store.frames, store.state, fills, folder / "confidence.npy")
         seconds = time.perf_counter() - began
         whole = json.loads((folder / "summary.json").read_text())["total_s"]
         error, hole = errors(case, folder)
         correlation, fifths = judged(confidence, error, hole)
         apart = [-cv2.distanceTransform((plane != 0).astype(np.uint8), cv2.DIST_L2, 5) for plane in store.state]
         others = [judged(planes, error, hole)[0] for planes in (np.stack(apart), visibility(store, fills))]
-        of_truth = measure_confidence(store.frames, store.state, perfect(case, store), folder / "perfect.npy")
+        of_truth = write_confidence(store.frames, store.state, perfect(case, store), folder / "perfect.npy")
         unknown = np.asarray(store.state) == 1
         means = [np.asarray(planes)[unknown].astype(np.float32).mean() for planes in (confidence, of_truth)]
         cells = [name, f"{error[hole].mean():.1f}", f"{correlation:+.2f}", *(f"{other:+.2f}" for other in others)]

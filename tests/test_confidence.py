@@ -5,45 +5,18 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
+from moving_shot import COUNT, ground, shot
 from scipy.stats import rankdata
 
+from internal_inpaint.confidence.measure import measure_confidence
+from internal_inpaint.confidence.metric import (
+    CONFIDENT_THRESHOLD,
+    NOT_OBSERVED_LIMIT,
+    enlarged,
+    frame_confidence,
+    write_confidence,
+)
 from internal_inpaint.errors import BadInput, Stopped
-from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
-from internal_inpaint.rendering.confidence import CONFIDENT, INVENTED, enlarged, figures, measure_confidence
-from internal_inpaint.rendering.planes import write_fills
-from internal_inpaint.rendering.sight import completed, sights
-
-HEIGHT, WIDTH, COUNT = 72, 120, 10
-
-
-def ground(height=HEIGHT, width=WIDTH, seed=0):
-    """Texture at several sizes, working space, [height, width, 3]."""
-    rng = np.random.default_rng(seed)
-    layers = [cv2.GaussianBlur(rng.standard_normal((height, width, 3)), (0, 0), s) * s for s in (1.0, 2.5, 6.0)]
-    return np.clip(sum(layers) * 0.5, -1, 1).astype(np.float32)
-
-
-def shot(pan=0.0, covered=True, grain=0.01):
-    """Truth [N, H, W, 3], state [N, H, W] and where the ground is never seen [N, H, W] (static camera only).
-
-    An object crosses the frame from left to right; where ``covered``, another one never moves.
-    """
-    wide = ground(HEIGHT, WIDTH + 80)
-    rng = np.random.default_rng(1)
-    truth, state, never = [], [], []
-    for index in range(COUNT):
-        shift = np.float32([[1, 0, -pan * index], [0, 1, 0]])
-        picture = cv2.warpAffine(wide, shift, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-        truth.append(picture + grain * rng.standard_normal(picture.shape).astype(np.float32))
-        plane = np.zeros((HEIGHT, WIDTH), np.uint8)
-        plane[8:34, 4 + 9 * index : 26 + 9 * index] = 1
-        still = np.zeros_like(plane, bool)
-        still[42:64, 40:70] = covered
-        plane[still] = 1
-        state.append(plane)
-        never.append(still)
-    return np.stack(truth), np.stack(state), np.stack(never)
 
 
 def hidden(truth, state):
@@ -51,7 +24,7 @@ def hidden(truth, state):
 
 
 def measured(truth, state, fills, path, **options):
-    result = measure_confidence(hidden(truth, state), state, fills.astype(np.float16), path / "c.npy", **options)
+    result = write_confidence(hidden(truth, state), state, fills.astype(np.float16), path / "c.npy", **options)
     assert result.shape == state.shape
     assert (result[state != 1] == 1).all()
     assert ((result >= 0) & (result <= 1)).all()
@@ -74,7 +47,7 @@ def test_low_confidence_is_large_error_and_what_is_never_seen_is_least(tmp_path)
     hole = state == 1
     error = np.abs(fills - truth).mean(axis=3)
     right = hole & ~never & ~cv2.dilate(wrong.astype(np.uint8)[..., None].max(axis=0), np.ones((9, 9))).astype(bool)
-    assert confidence[never].max() <= INVENTED
+    assert confidence[never].max() <= NOT_OBSERVED_LIMIT
     assert np.median(confidence[right]) > 0.7
     assert confidence[right].mean() > confidence[wrong].mean() + 0.25
     assert spearman(confidence[hole], error[hole]) < -0.75
@@ -94,24 +67,10 @@ def test_what_the_moving_camera_shows_elsewhere_is_found(tmp_path, pan):
     assert np.median(wrong[state == 1]) < 0.35
 
 
-def test_the_place_where_a_pixel_is_seen_is_where_it_went():
-    truth, state, _ = shot(pan=2.6, covered=False)
-    for index, sight in sights(lambda i: truth[i], state, range(COUNT)):
-        found = sight.picture >= 0
-        assert (sight.picture[found] < index).all()
-        if index < 4:
-            continue
-        assert found.mean() > 0.9
-        moved = 2.6 * (index - sight.picture[found])
-        assert np.median(np.abs(sight.x[found] - sight.columns[found] - moved)) < 0.5
-        assert np.median(np.abs(sight.y[found] - sight.rows[found])) < 0.5
-        assert np.median(np.abs(sight.look(truth)[found] - truth[index][sight.rows, sight.columns][found])) < 0.04
-
-
 def test_one_picture_shows_nothing_else(tmp_path):
     truth, state, _ = shot()
     confidence = measured(truth[:1], state[:1], truth[:1], tmp_path)
-    assert (confidence[state[:1] == 1] <= INVENTED).all()
+    assert (confidence[state[:1] == 1] <= NOT_OBSERVED_LIMIT).all()
 
 
 def test_holes_voids_and_sizes_of_every_kind(tmp_path):
@@ -119,7 +78,7 @@ def test_holes_voids_and_sizes_of_every_kind(tmp_path):
     nothing = np.zeros_like(state)
     assert (measured(truth, nothing, truth, tmp_path) == 1).all()
     everything = np.ones_like(state)
-    assert (measured(truth, everything, truth, tmp_path) <= INVENTED).all()
+    assert (measured(truth, everything, truth, tmp_path) <= NOT_OBSERVED_LIMIT).all()
     void = state.copy()
     void[:, :, :30] = 2
     void[3] = 2
@@ -157,45 +116,58 @@ def test_a_stop_leaves_nothing_and_the_next_call_gives_the_same(tmp_path):
         measured(truth, state, truth, tmp_path / "no" / "folder")
 
 
-def test_the_fills_are_the_networks_own_and_a_stop_leaves_none(tmp_path):
+def measured_once(truth, state, folder, key="one", fill=None, **options):
+    fill = fill or (lambda index: truth[index])
+    pictures = [(1001 + index, "") for index in range(len(state))]
+    frames, names = hidden(truth, state), (folder / "c.npy", folder / "c.json")
+    return measure_confidence(fill, frames, state, pictures, *names, key, **options)
+
+
+def test_each_frame_is_filled_once_and_measured_again_only_when_the_fill_may_be_another(tmp_path):
     truth, state, _ = shot()
-    state[2] = 0
-    state[3, :, :10] = 2
-    torch.manual_seed(0)
-    network = InpaintNetwork(NetworkConfig("base", width=0.25)).eval()
-    fills = write_fills(network, hidden(truth, state)[:4], state[:4], tmp_path / "fills.npy")
-    with torch.no_grad():
-        for index in (0, 1, 3):
-            mask = torch.from_numpy(state[index] != 0)[None, None].float()
-            pixels = torch.from_numpy(hidden(truth, state)[index].astype(np.float32)).permute(2, 0, 1)[None]
-            whole = network(pixels * (1 - mask), mask)[-1][0].permute(1, 2, 0).numpy()
-            hole = state[index] == 1
-            assert np.abs(fills[index][hole] - whole[hole]).max() < 2e-3
-    assert (fills[2] == 0).all()
+    filled, shares = [], []
+
+    def fill(index):
+        filled.append(index)
+        return truth[index]
+
+    first = measured_once(truth, state, tmp_path, fill=fill, progress=shares.append)
+    assert filled == list(range(COUNT))
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert 0.9 < shares[-1] < 1
+    assert [frame.frame for frame in first.frames] == list(range(1001, 1001 + COUNT))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.json", "c.npy"]
+    again = measured_once(truth, state, tmp_path, fill=pytest.fail)
+    assert again.frames == first.frames
+    np.testing.assert_array_equal(again.planes, first.planes)
+    assert again.mean == pytest.approx(np.asarray(first.planes, np.float64)[state == 1].mean(), abs=1e-3)
+    (tmp_path / "plain").mkdir()
+    np.testing.assert_array_equal(first.planes, measured(truth, state, truth, tmp_path / "plain"))
+    del first, again
+    other = measured_once(truth, state, tmp_path, "two", lambda index: truth[index, :, ::-1])
+    assert other.mean < 0.3
+
+
+def test_a_stop_while_filling_leaves_nothing_that_a_later_run_would_take_for_its_own(tmp_path):
+    truth, state, _ = shot()
+    measured_once(truth, state, tmp_path)
     asked = iter([False, True])
     with pytest.raises(Stopped, match="filling"):
-        write_fills(network, truth, state, tmp_path / "b.npy", should_stop=lambda: next(asked))
-    assert [path.name for path in tmp_path.iterdir()] == ["fills.npy"]
-
-
-def test_motion_is_completed_smoothly_and_kept_where_it_is_trusted():
-    y, x = np.mgrid[:60, :90].astype(np.float32)
-    step = np.stack([0.05 * x - 2, 0.02 * y], axis=2)
-    trusted = np.ones((60, 90), bool)
-    trusted[20:40, 30:60] = False
-    holed = np.where(trusted[..., None], step, 99).astype(np.float32)
-    whole = completed(holed, trusted)
-    np.testing.assert_array_equal(whole[trusted], step[trusted])
-    assert np.abs(whole - step).max() < 0.5
-    assert (completed(holed, np.zeros_like(trusted)) == 0).all()
+        measured_once(truth, state, tmp_path, "two", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
+    asked = iter([False] * (COUNT + 3) + [True])
+    with pytest.raises(Stopped, match="measuring"):
+        measured_once(truth, state, tmp_path, "two", should_stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
 
 
 def test_figures_of_a_picture():
     state = np.array([[0, 0, 1, 1], [2, 2, 1, 1]], np.uint8)
-    plane = np.array([[1, 1, 0.25, 0.75], [1, 1, CONFIDENT, 0]], np.float16)
-    result = figures(plane, state)
+    plane = np.array([[1, 1, 0.25, 0.75], [1, 1, CONFIDENT_THRESHOLD, 0]], np.float16)
+    result = frame_confidence(plane, state, 1001)
     assert (result.coverage, result.confidence, result.confident) == pytest.approx((4 / 6, 0.375, 0.5))
-    assert figures(plane, np.zeros_like(state)).confidence is None
+    assert frame_confidence(plane, np.zeros_like(state), 1001).confidence is None
     large = enlarged(plane, (4, 8))
     assert large.shape == (4, 8)
     assert large.dtype == np.float32

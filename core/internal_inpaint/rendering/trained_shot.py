@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Method
-from internal_inpaint.pixels import KNOWN
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.inference import enlarge, fill_frame
 from internal_inpaint.shot import WorkingSpace
 
@@ -24,7 +24,7 @@ class TrainedLevel:
 
     Attributes:
         method, network: what fills frames; the network is in ``eval`` mode on its device, with the best weights.
-        frames: ``[N, h, w, 3]`` working space; state: ``[N, h, w]`` uint8 of ``pixels``' enumeration.
+        frames: ``[N, h, w, 3]`` working space; state: ``[N, h, w]`` uint8 of ``PixelState``.
         views: pictures a frame; pictures of one view are ``views`` apart.
         digest: of the weights.
         steps, seconds: of the training, over all attempts.
@@ -57,12 +57,12 @@ class TrainedLevel:
         """Frames ``[T, h, w, 3]`` float32 and unknown pixels ``[T, h, w]`` bool that the method looks at."""
         indices = self.method.geometry.pictures(index, len(self.state), self.views)
         frames = torch.from_numpy(np.stack([np.asarray(self.frames[i], np.float32) for i in indices]))
-        return frames, torch.from_numpy(np.stack([np.asarray(self.state[i]) != KNOWN for i in indices]))
+        return frames, torch.from_numpy(np.stack([np.asarray(self.state[i]) != PixelState.KNOWN for i in indices]))
 
     def known(self, index: int) -> tuple[Tensor, Tensor]:
         """One picture ``[h, w, 3]`` float32 and where it is known ``[h, w]`` bool."""
         pixels = torch.from_numpy(np.asarray(self.frames[index], np.float32))
-        return pixels, torch.from_numpy(np.asarray(self.state[index]) == KNOWN)
+        return pixels, torch.from_numpy(np.asarray(self.state[index]) == PixelState.KNOWN)
 
 
 @dataclass(frozen=True)

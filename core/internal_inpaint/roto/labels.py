@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from internal_inpaint.files import new_memory_map
-from internal_inpaint.methods.motion import flow, own_motion
+from internal_inpaint.motion.flow import independent_motion, optical_flow
 from internal_inpaint.roto.sampling import Labelled
 
 MOTION = "motion.npy"
@@ -54,13 +54,13 @@ class Frames:
         if (start, end) not in self._flows:
             while len(self._flows) >= 4:
                 del self._flows[next(iter(self._flows))]
-            self._flows[start, end] = flow(self.frame(start), self.frame(end))
+            self._flows[start, end] = optical_flow(self.frame(start), self.frame(end))
         return self._flows[start, end]
 
     def motion(self, index: int) -> np.ndarray:
         """``[h, w]`` float32 0..1: how far pixels do not move with the camera, from both neighbours."""
         if not self._known_motion[index]:
-            found = [own_motion(self.flow(index, n)) for n in self.beside(index)]
+            found = [independent_motion(self.flow(index, n)) for n in self.beside(index)]
             # What only one of the neighbours says is mostly ground that comes into view.
             least = np.min(found, axis=0) if found else np.zeros(self.size, np.float32)
             self._motion[index] = np.round(255 * least).astype(np.uint8)

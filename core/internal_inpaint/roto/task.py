@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Clip
 from internal_inpaint.methods.matte.method import MatteMethod
-from internal_inpaint.methods.motion import carried
+from internal_inpaint.motion.flow import warp
 from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.labels import Frames, Labels
 from internal_inpaint.roto.sampling import MatteSampler
@@ -168,7 +168,7 @@ class RotoTask:
         neighbours = self._neighbours(index)
         files = [self._file_of(n) if which is None else which for n in neighbours]
         brought = [
-            carried(self.labels.probability(n, file), self.frames.flow(index, n))
+            warp(self.labels.probability(n, file), self.frames.flow(index, n))
             for n, file in zip(neighbours, files, strict=True)
         ]
         expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)

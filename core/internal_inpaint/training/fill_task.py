@@ -25,7 +25,7 @@ class FillTask:
     Args:
         config: the recipe.
         frames: ``[N, H, W, 3]`` working space in [-1, 1], 0 where not known; memory map or on ``device``.
-        state: ``[N, H, W]`` uint8, ``sampling.State``, beside ``frames``.
+        state: ``[N, H, W]`` uint8, ``PixelState``, beside ``frames``.
         device: where batches are wanted.
         seed: chooses the held-out holes.
         offsets: ``Geometry.frames`` of the method.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from internal_inpaint.pixels import HOLE
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.sampling import HoleSampler, Placement
 
 # The paper's figures, for patches of 960x540: mattes with fewer object pixels than this are left out ...
@@ -81,7 +81,7 @@ def grid_cells(state: Tensor, boxes: np.ndarray, crop: tuple[int, int]) -> np.nd
     cells, counts = [], []
     for frame in np.flatnonzero(boxes[:, 2] > 0):
         top, left, bottom, right = (int(side) for side in boxes[frame])
-        hole = (state[frame, top:bottom, left:right] == HOLE).cpu().numpy()
+        hole = (state[frame, top:bottom, left:right] == PixelState.HOLE).cpu().numpy()
         for y in _starts(top, bottom, crop[0]):
             for x in _starts(left, right, crop[1]):
                 piece = hole[max(0, y - top) : y + crop[0] - top, max(0, x - left) : x + crop[1] - left]

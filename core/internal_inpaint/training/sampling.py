@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from internal_inpaint.methods.base import Clip, in_time
-from internal_inpaint.pixels import HOLE, KNOWN
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.strokes import stroke_hole
 
 DRIFT = 1.5  # pixels a frame, at most, that a track moves beside the motion of its own matte
@@ -64,7 +64,7 @@ def hole_boxes(state: Tensor) -> np.ndarray:
     """
     boxes = np.zeros((len(state), 4), dtype=np.int64)
     for index in range(len(state)):
-        hole = (state[index] == HOLE).cpu().numpy()
+        hole = (state[index] == PixelState.HOLE).cpu().numpy()
         rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
         if len(rows):
             boxes[index] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
@@ -79,7 +79,7 @@ def moved_hole(state: Tensor, dy: int, dx: int) -> Tensor:
     columns = slice(max(0, dx), min(width, width + dx))
     from_rows = slice(max(0, -dy), min(height, height - dy))
     from_columns = slice(max(0, -dx), min(width, width - dx))
-    moved[rows, columns] = state[from_rows, from_columns] == HOLE
+    moved[rows, columns] = state[from_rows, from_columns] == PixelState.HOLE
     return moved
 
 
@@ -114,7 +114,7 @@ class HoleSampler:
 
     Args:
         frames: ``[N, H, W, 3]`` working space (half or float; 0 where not known).
-        state: ``[N, H, W]`` uint8 of ``pixels``' enumeration.
+        state: ``[N, H, W]`` uint8 of ``PixelState``.
         crop: (height, width) of a training crop, at most the frame's.
         device: where batches are wanted.
         held_out: masks ``[H, W]`` bool by frame index: pixels kept away from training for validation.
@@ -147,7 +147,7 @@ class HoleSampler:
         self.sources = np.flatnonzero(self.boxes[:, 2] > 0)
         if holes not in ("object", "strokes"):
             raise ValueError(f"unknown synthetic holes {holes!r}: choose object or strokes")
-        self.areas = [int((frame == HOLE).sum()) for frame in state] if holes == "strokes" else None
+        self.areas = [int((frame == PixelState.HOLE).sum()) for frame in state] if holes == "strokes" else None
         self._rows = torch.arange(crop[0], device=frames.device)
         self._columns = torch.arange(crop[1], device=frames.device)
         masks = [torch.zeros(self.size, dtype=torch.bool), *(held_out or {}).values()]
@@ -239,7 +239,7 @@ class HoleSampler:
                 from_rows.clamp(0, self.size[0] - 1),
                 from_columns.clamp(0, self.size[1] - 1),
             )
-            return (self.state[source, from_rows, from_columns] == HOLE) & inside
+            return (self.state[source, from_rows, from_columns] == PixelState.HOLE) & inside
 
         return covers
 
@@ -256,7 +256,7 @@ class HoleSampler:
             frame: ``[B, 1, 1]``; rows: ``[B, h, 1]``; columns: ``[B, 1, w]``: indices beside the frames.
         """
         pixels = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
-        blocked = (self.state[frame, rows, columns] != KNOWN) | self._held[self._held_slot[frame], rows, columns]
+        blocked = (self.state[frame, rows, columns] != PixelState.KNOWN) | self._held[self._held_slot[frame], rows, columns]
         return pixels.permute(0, 3, 1, 2), blocked
 
     def _strokes(self, placements: list[Placement]) -> Tensor:

@@ -1,0 +1,127 @@
+"""The render step of a run: measure the confidence of the fill, composite it, write the frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from internal_inpaint.confidence.measure import Confidence, measure_confidence
+from internal_inpaint.context import Context
+from internal_inpaint.job import Job
+from internal_inpaint.ledger import Ledger
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.trained_shot import TrainedShot
+from internal_inpaint.shot import ElementWriter, FrameStore, FrameWriter, Patch, Shot, by_frame, frame_sources
+
+
+@dataclass(frozen=True)
+class Writers:
+    """What writes the frames of a job, and, if asked for, its elements."""
+
+    frames: FrameWriter
+    elements: ElementWriter | None
+
+
+def writers_of(job: Job, shot: Shot) -> Writers:
+    """The writers of a job. Raises ``BadInput`` before any work is done where an output will not do."""
+    frames = FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer)
+    elements = None if job.elements is None else ElementWriter(shot, job.elements)
+    if elements is not None:
+        elements.refuse_result(frames)
+    return Writers(frames, elements)
+
+
+def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: FrameStore) -> Confidence:
+    """How well the fill agrees with what other frames show; what an earlier run measured for the same fill is reused.
+
+    Of a shot that was trained at several levels the coarsest one's fill is measured.
+
+    Raises:
+        Stopped, OutOfResources, BadInput.
+    """
+    events, coarsest = context.events, trained.coarsest()
+
+    def fill(index: int) -> np.ndarray:
+        hole = np.asarray(store.state[index]) == PixelState.HOLE
+        return coarsest.fill(index, torch.from_numpy(hole)).numpy()
+
+    events.tell(stage="confidence", progress=0.0, frames=None, frames_done=None)
+    return measure_confidence(
+        fill,
+        store.frames,
+        store.state,
+        [(picture.frame, picture.view) for picture in shot.pictures],
+        context.folder.confidence,
+        context.folder.confidence_about,
+        f"{trained.digest} {store.source}",
+        progress=lambda share: events.tell(progress=share),
+        should_stop=context.stop,
+    )
+
+
+def render(
+    context: Context, shot: Shot, trained: TrainedShot, writers: Writers, confidence: Confidence, runtime: str = "torch"
+) -> None:
+    """Fill, composite and write every frame that is not there yet, or was made from something else.
+
+    Args:
+        runtime: what computes the networks: frames of two runtimes differ in their last bits.
+
+    Raises:
+        Stopped, OutOfResources, BadInput: the frames written so far are kept.
+    """
+    job, events = context.job, context.events
+    shown = confidence if job.confidence_layer or job.elements is not None else None
+    ledger, renderer = Ledger(context.folder.rendered, writers.frames), Renderer(trained)
+    frames = by_frame(shot.pictures)
+    keys = _keys(context, shot, trained, shown is not None, runtime)
+    if others := sum(writers.frames.path(frame).exists() and not ledger.wrote(frame) for frame in frames):
+        events.tell(warning=f"{others} frame(s) of another origin stand at the output: they are replaced")
+    began, rendered = time.monotonic(), 0
+    for done, (frame, pictures) in enumerate(frames.items()):
+        eta = (time.monotonic() - began) / rendered * (len(frames) - done) if rendered else None
+        events.tell(stage="render", progress=done / len(frames), frames=len(frames), frames_done=done, eta_s=eta)
+        context.check_stop()
+        if ledger.has(frame, keys[frame]) and (writers.elements is None or writers.elements.has(frame)):
+            continue
+        patches = {}
+        for picture in pictures:
+            loaded = shot.load(picture.index)
+            result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
+            plane = None if shown is None else shown.plane(picture.index, loaded.alpha.shape)
+            patches[picture.view] = Patch(result, loaded.alpha, fill, plane)
+        if writers.elements is not None:
+            writers.elements.write(frame, patches)
+        writers.frames.write(frame, patches)
+        ledger.add(frame, keys[frame])
+        rendered += 1
+    events.tell(progress=1.0, frames_done=len(frames), eta_s=None)
+
+
+def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: bool, runtime: str) -> dict[int, str]:
+    """What each frame is made from: its own files, the matte's settings, the weights, and what else is written.
+
+    The output's place is none of it: the ledger knows each file by its size and time, so that a folder that was moved
+    keeps the frames in it.
+    """
+    job = context.job
+    elements = None if job.elements is None else Path(job.elements)
+    if elements is not None and elements.is_relative_to(context.folder.path.absolute()):
+        elements = elements.relative_to(context.folder.path.absolute())
+    settings = [trained.digest, asdict(trained.space), shot.grow, shot.feather, shot.colour.name]
+    settings += [job.fill_layer, job.confidence_layer, str(elements), runtime]
+    if with_confidence:
+        # The confidence of a frame depends on what the others show.
+        settings += [frame_sources(shot, frame) for frame in shot.frames]
+    shared = json.dumps(settings)
+    return {
+        frame: hashlib.sha256(f"{shared} {json.dumps(frame_sources(shot, frame))}".encode()).hexdigest()
+        for frame in shot.frames
+    }
