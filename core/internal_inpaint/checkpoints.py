@@ -228,7 +228,9 @@ def _read_about(checkpoint: Path) -> dict:
         raise _damaged(checkpoint, error) from error
     if version != FORMAT:
         other, advice = ("newer", "update this one") if version > FORMAT else ("older", "--restart trains anew")
-        raise BadInput(f"{checkpoint} is from an {other} version of Internal Inpaint: {advice}".replace("an n", "a n"))
+        raise BadInput(
+            f"{checkpoint} is from an {other} version of Internal Inpaint: {advice}".replace("an n", "a n")
+        )
     return about
 
 

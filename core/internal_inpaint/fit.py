@@ -41,7 +41,9 @@ def recipe(job: Job) -> TrainingConfig:
     return config if job.network is None else with_network(config, job.network)
 
 
-def plan(job: Job, canvas: tuple[int, int], device: torch.device, folder: JobFolder | None = None) -> tuple[Level, ...]:
+def plan(
+    job: Job, canvas: tuple[int, int], device: torch.device, folder: JobFolder | None = None
+) -> tuple[Level, ...]:
     """The levels of a job, the coarsest first.
 
     Sizes and patches depend on the kind of device. A training that is resumed on another kind keeps its own.
@@ -204,9 +206,7 @@ class _Fitted:
         return _trained_level(trainer.method, trainer.best_network(), self.store, self.views, trainer.counters)
 
 
-def _begin(
-    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None
-) -> _Fitted:
+def _begin(context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None) -> _Fitted:
     """A level's trainer, as new or as its newest checkpoint has it."""
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)

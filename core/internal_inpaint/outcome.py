@@ -48,7 +48,14 @@ class Result:
     matte_confidence: dict[int, float] = field(default_factory=dict)
 
 
-def report(context: Context, shot: Shot, trained: TrainedShot, confidence: Confidence, found: Propagated | None, timings: dict[str, float]) -> Path:
+def report(
+    context: Context,
+    shot: Shot,
+    trained: TrainedShot,
+    confidence: Confidence,
+    found: Propagated | None,
+    timings: dict[str, float],
+) -> Path:
     """Write the job folder's ``report.html``; returns its path."""
     job, folder, device = context.job, context.folder, context.device
     settings = {name: value for name, value in asdict(job).items() if value is not None}

@@ -67,7 +67,12 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
 
 
 def render(
-    context: Context, shot: Shot, trained: TrainedShot, writers: Writers, confidence: Confidence, runtime: str = "torch"
+    context: Context,
+    shot: Shot,
+    trained: TrainedShot,
+    writers: Writers,
+    confidence: Confidence,
+    runtime: str = "torch",
 ) -> None:
     """Fill, composite and write every frame that is not there yet, or was made from something else.
 

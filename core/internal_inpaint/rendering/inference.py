@@ -94,7 +94,9 @@ def _fill_tiles(
             continue
         hidden = unknown[:, rows_, columns_][None, :, None].to(device, torch.float32)
         pixels, below = (
-            None if pictures is None else pictures[:, rows_, columns_].permute(0, 3, 1, 2)[None].to(device, torch.float32)
+            None
+            if pictures is None
+            else pictures[:, rows_, columns_].permute(0, 3, 1, 2)[None].to(device, torch.float32)
             for pictures in (frames, None if prior is None else prior[None])
         )
         output = method.fill(network, Clip(pixels, hidden, prior=below))

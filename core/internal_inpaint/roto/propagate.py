@@ -111,7 +111,13 @@ def _is_of(checkpoint: Path, fingerprint: str) -> bool:
 
 
 def _predict(
-    trainer: Trainer, task: RotoTask, references: dict[int, np.ndarray], folder: Path, fingerprint: str, hooks: Hooks, save
+    trainer: Trainer,
+    task: RotoTask,
+    references: dict[int, np.ndarray],
+    folder: Path,
+    fingerprint: str,
+    hooks: Hooks,
+    save,
 ) -> Propagated:
     """Every frame once more, with the trained network, into the result; resumed where a stop broke it off."""
     counters, config, count = trainer.counters, task.config, len(task.frames)

@@ -48,7 +48,9 @@ def check_inputs(frames: np.ndarray, outside: np.ndarray, references: dict[int, 
         raise BadInput("no frame has a matte to propagate: give --matte and the frames that have one")
     for index, matte in references.items():
         if not 0 <= index < count or matte.shape != tuple(size) or outside.shape != (count, *size):
-            raise ValueError(f"reference {index} {matte.shape} or outside {outside.shape} does not fit {frames.shape}")
+            raise ValueError(
+                f"reference {index} {matte.shape} or outside {outside.shape} does not fit {frames.shape}"
+            )
     if not any((matte > 0.5).any() for matte in references.values()):
         raise BadInput(
             "the matte is empty (nowhere above 0.5) on every frame it was given for: "

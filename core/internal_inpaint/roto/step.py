@@ -30,7 +30,10 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.levels import fitted
 from internal_inpaint.training.state import Hooks, Progress
 
-READ, FOUND = 0.05, 0.95  # shares of the step by which the shot is read and the mattes are found; then they are written
+READ, FOUND = (
+    0.05,
+    0.95,
+)  # shares of the step by which the shot is read and the mattes are found; then they are written
 
 
 def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
@@ -222,9 +225,7 @@ def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return small
 
 
-def _write(
-    context: Context, shot: Shot, found: Propagated, writer: MatteWriter, ledger: Ledger, key: str
-) -> None:
+def _write(context: Context, shot: Shot, found: Propagated, writer: MatteWriter, ledger: Ledger, key: str) -> None:
     frames = by_frame(shot.pictures)
     for done, (frame, pictures) in enumerate(frames.items()):
         context.events.tell(progress=FOUND + (1 - FOUND) * done / len(frames), frames_done=done)

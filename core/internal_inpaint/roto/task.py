@@ -155,9 +155,7 @@ class RotoTask:
         first = index - index % self.frames.views
         return [n for n in range(first, first + self.frames.views) if n != index and self._known(n)]
 
-    def find(
-        self, weights: nn.Module, index: int, which: int | None, mirror: bool
-    ) -> tuple[np.ndarray, float]:
+    def find(self, weights: nn.Module, index: int, which: int | None, mirror: bool) -> tuple[np.ndarray, float]:
         """Probabilities of one frame ``[h, w]``, cleaned, and their confidence.
 
         Args:

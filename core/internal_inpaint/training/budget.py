@@ -27,7 +27,6 @@ class Budget:
         by_time = seconds / self.seconds if self.seconds else float(self.seconds is not None)
         return min(1.0, max(by_steps, by_time))
 
-
     def less(self, seconds: float) -> Budget:
         """The same budget with so much of its time, but not more than half of it, kept for something else."""
         if self.seconds is None or not seconds:

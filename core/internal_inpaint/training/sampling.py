@@ -99,7 +99,8 @@ def crop_size(
     if scale is not None:
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).max(axis=0)
         height, width = (
-            min(room, max(least, round(scale * side))) for room, least, side in zip(size, smallest, sides, strict=True)
+            min(room, max(least, round(scale * side)))
+            for room, least, side in zip(size, smallest, sides, strict=True)
         )
     shrink = min(1.0, (most_pixels / (height * width)) ** 0.5)
     # Multiples of 8 need no padding inside the network and suit vector units.
@@ -256,7 +257,9 @@ class HoleSampler:
             frame: ``[B, 1, 1]``; rows: ``[B, h, 1]``; columns: ``[B, 1, w]``: indices beside the frames.
         """
         pixels = self.frames[frame, rows, columns].to(self.device, torch.float32, non_blocking=True)
-        blocked = (self.state[frame, rows, columns] != PixelState.KNOWN) | self._held[self._held_slot[frame], rows, columns]
+        blocked = (self.state[frame, rows, columns] != PixelState.KNOWN) | self._held[
+            self._held_slot[frame], rows, columns
+        ]
         return pixels.permute(0, 3, 1, 2), blocked
 
     def _strokes(self, placements: list[Placement]) -> Tensor:

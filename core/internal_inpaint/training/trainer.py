@@ -55,8 +55,7 @@ class Trainer:
         self.network = method.build(bf16).to(device, memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.average else None
         self.optimisers = {
-            name: _optimiser(recipe, parameters)
-            for name, parameters in method.parameter_groups(self.network).items()
+            name: _optimiser(recipe, parameters) for name, parameters in method.parameter_groups(self.network).items()
         }
         self._base_rates = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()

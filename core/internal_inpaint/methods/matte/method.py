@@ -56,7 +56,11 @@ class MatteMethod:
 
     def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
         matte, weight = (clip.planes[name][:, 0] for name in ("matte", "weight"))
-        return {"network": {"cross_entropy": weighted_cross_entropy(self._logits(network, clip), matte, weight, self.config.alpha)}}
+        return {
+            "network": {
+                "cross_entropy": weighted_cross_entropy(self._logits(network, clip), matte, weight, self.config.alpha)
+            }
+        }
 
     def fill(self, network: nn.Module, clip: Clip) -> Tensor:
         """``[B, 1, h, w]``: the probability of the object."""
