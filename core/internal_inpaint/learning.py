@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,8 +23,6 @@ from internal_inpaint.training.device import gains_by_bf16
 from internal_inpaint.training.encoders import encoder_from
 from internal_inpaint.training.loop import Counters, Diverged, Hooks, Progress, Trainer, best_network
 from internal_inpaint.training.stages import Stage, plan_stages, whole_steps
-
-VGG19 = "INTERNAL_INPAINT_VGG19"  # environment variable: the weights file where the job names none
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def learn(
     """
     whole, bf16 = whole_budget(job, stages, device), gains_by_bf16(device)
     trainer, told = None, _Told(events, stages, whole)
-    encoder = encoder_from(job.vgg19 or os.environ.get(VGG19), device) if stages[0].config.ambiguity else None
+    encoder = encoder_from(job.vgg19, device) if stages[0].config.ambiguity else None
     for number, (stage, store) in enumerate(zip(stages, stores, strict=True)):
         place = checkpoints / stage.name
         place.mkdir(parents=True, exist_ok=True)
