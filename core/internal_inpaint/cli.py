@@ -13,7 +13,8 @@ from internal_inpaint import __version__
 from internal_inpaint.control import BROKEN_OFF, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
 from internal_inpaint.files import as_user_error
-from internal_inpaint.job import NETWORKS, QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
+from internal_inpaint.job import parse_time
+from internal_inpaint.job_options import add_job_options, job_and_folder, with_vgg19_of_environment
 
 PROGRESS = ("auto", "plain", "json", "openjd")
 HOSTS = ("nuke", "resolve")
@@ -85,22 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="plate and matte in, clean plate out")
     train = verbs.add_parser("train", help="only learn the shot; `render` can follow on another machine")
     render = verbs.add_parser("render", help="only render, with the weights that a job folder holds")
-    for verb, function in ((run, _run), (train, _train), (render, _render)):
-        _job_options(verb, restart=verb is not render)
+    for name, verb, function in (("run", run, _run), ("train", train, _train), ("render", render, _render)):
+        add_job_options(verb, name)
+        _run_options(verb, restart=verb is not render)
         verb.set_defaults(verb=function)
     render.add_argument(
         "--runtime", choices=("torch", "onnx"), default="torch", help="what computes the network (default: torch)"
     )
     propagate = verbs.add_parser("propagate-matte", help="from the matte of one frame to a matte for every frame")
-    _shot_options(propagate)
-    _run_options(propagate, "where the mattes go: 'roto.####.exr'", restart=True)
+    add_job_options(propagate, "propagate-matte")
+    _run_options(propagate, restart=True)
     propagate.set_defaults(verb=_run, task="propagate-matte")
     check = verbs.add_parser("check", help="read a shot and say everything found; writes nothing")
-    _shot_options(check)
-    check.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
-    check.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
-    check.add_argument("--quality", help=f"for the estimate: {', '.join(QUALITIES)}")
-    check.add_argument("--device", help="for the estimate: auto, cpu, cuda or cuda:N")
+    add_job_options(check, "check")
     check.add_argument("--json", action="store_true", help="as JSON")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     check.set_defaults(verb=_check)
@@ -132,93 +130,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _shot_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the shot")
-    group.add_argument("job", nargs="?", metavar="JOB.json", help="a job file, instead of the options below")
-    group.add_argument("--plate", metavar="PATTERN", help="'plate.####.exr', %%04d, @@@@, a folder or a file")
-    group.add_argument("--matte", metavar="PATTERN", help="the roto matte (default: the plate's own alpha)")
-    group.add_argument("--frames", metavar="RANGE", help="for example 1001-1080 (default: all of the plate)")
-    group.add_argument("--matte-frame", metavar="FRAMES", help="1012 or 1012,1040: only these have a matte")
-    group.add_argument("--matte-channel", metavar="NAME", help="default: alpha, else the only or first channel")
-    group.add_argument("--layer", metavar="NAME", help="the layer to fill (default: the main RGB)")
-    group.add_argument("--view", metavar="NAME", help="the view to fill (default: all of them)")
-    group.add_argument("--colorspace", metavar="NAME", help="of the plate: a name or role of the OCIO config")
-
-
-def _job_options(parser: argparse.ArgumentParser, restart: bool) -> None:
-    _shot_options(parser)
-    group = _run_options(parser, "where the clean plate goes: 'clean.####.exr'", restart)
-    group.add_argument("--grow", type=float, metavar="PX", help="grow the matte, pixels at plate size")
-    group.add_argument("--feather", type=float, metavar="PX", help="soft edge outside the grown matte")
-    group.add_argument("--matte-time", metavar="TIME", help="training time for one-frame roto")
-    group.add_argument("--matte-steps", type=int, metavar="N", help="training steps for one-frame roto")
-    group.add_argument("--network", help=f"{', '.join(NETWORKS)} (default: the quality's)")
-    group.add_argument("--vgg19", metavar="PATH", help="VGG-19 weights for the anti-ambiguity term")
-    group.add_argument("--fill-layer", action="store_true", help="also write the fill alone, layer inpaint")
-    group.add_argument("--confidence-layer", action="store_true", help="also write how sure the fill is")
-    group.add_argument("--elements", metavar="DIR", help="also write fill, matte and confidence as files")
-
-
-def _run_options(parser: argparse.ArgumentParser, output: str, restart: bool):
-    """What every verb that learns takes; returns the group."""
+def _run_options(parser: argparse.ArgumentParser, restart: bool) -> None:
+    """What a verb that runs a job takes beside the job's own settings."""
     group = parser.add_argument_group("the run")
-    group.add_argument("--output", metavar="PATTERN", help=output)
-    group.add_argument("--quality", help=f"{', '.join(QUALITIES)} (default: standard)")
-    group.add_argument("--steps", type=int, metavar="N", help="training steps in all")
-    group.add_argument("--time", metavar="TIME", help="training time in all: 90s, 10m, 1h30m")
-    group.add_argument("--seed", type=int, metavar="N")
-    group.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
-    group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output)")
+    group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output, or JOB.json's own)")
     if restart:
         group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
-    group.add_argument("--progress", choices=PROGRESS, default="auto")
+    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how progress is shown (default: auto)")
     group.add_argument("--debug", action="store_true", help="show tracebacks")
-    return group
 
 
-def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
-    """The job of a JOB.json or of the options, and its folder."""
-    given = {name: getattr(options, name, None) for name in Job.__dataclass_fields__}
-    # An option not given is None, a switch not given False; 0 is a value like any other.
-    given = {name: value for name, value in given.items() if value is not None and value is not False}
-    if options.job is not None:
-        task = given.pop("task", None)
-        if given:
-            named = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise BadInput(f"{named} cannot be given together with {options.job}: change the job file instead")
-        path = Path(os.path.expanduser(options.job))
-        path = path / "job.json" if path.is_dir() else path
-        job = read_job(path)
-        if task not in (None, job.task):
-            raise BadInput(f"{path} is no {task} job: use `internal-inpaint run`")
-        return job, _folder(options.work) or path.absolute().parent
-    if options.plate is None:
-        raise BadInput("no --plate: give --plate, --matte and --output, or a job.json")
-    if options.output is None:
-        raise BadInput("no --output: give a pattern such as 'clean.####.exr'")
-    for name in ("time", "matte_time"):
-        if name in given:
-            given[name] = parse_time(given[name], "--" + name.replace("_", "-"))
-    job = with_absolute_paths(Job(**given), Path.cwd())
-    return job, _folder(options.work) or default_folder(job.output)
-
-
-def _folder(work: str | None) -> Path | None:
-    if work is not None and not work.strip():
-        raise BadInput("--work is empty: give a folder or leave it out")
-    return None if work is None else Path(os.path.expanduser(work))
-
-
-def _pipeline(options: argparse.Namespace, **which: bool | str) -> None:
-    job, folder = _job_and_folder(options)
+def _do(options: argparse.Namespace, **mode: bool | str) -> None:
+    job, folder = job_and_folder(options)
     stop = StopRequest()
     with stop.on_signals():
         # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
-        from internal_inpaint import pipeline
         from internal_inpaint.events import display
+        from internal_inpaint.run import Mode, run
 
-        shown = display(options.progress)
-        result = pipeline.run(job, folder, shown, restart=getattr(options, "restart", False), stop=stop, **which)
+        if mode.get("train", True):
+            job = with_vgg19_of_environment(job)
+        mode = Mode(restart=getattr(options, "restart", False), **mode)
+        result = run(job, folder, display(options.progress), mode, stop)
     if options.progress in ("auto", "plain"):
         _say_result(result, folder)
 
@@ -244,20 +177,20 @@ def _say_training(result) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _pipeline(options)
+    _do(options)
 
 
 def _train(options: argparse.Namespace) -> None:
-    _pipeline(options, render=False)
+    _do(options, render=False)
 
 
 def _render(options: argparse.Namespace) -> None:
-    _pipeline(options, train=False, runtime=options.runtime)
+    _do(options, train=False, runtime=options.runtime)
 
 
 def _check(options: argparse.Namespace) -> None:
     # The shot is what is asked about: an output is no part of it.
-    job, _ = _job_and_folder(argparse.Namespace(**vars(options), output=None if options.job else "-", work=None))
+    job, _ = job_and_folder(argparse.Namespace(**vars(options), output=None if options.job else "-", work=None))
     from internal_inpaint import estimate
 
     found = estimate.check(job)
@@ -265,7 +198,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    job, folder = _job_and_folder(argparse.Namespace(job=options.job, work=None))
+    job, folder = job_and_folder(argparse.Namespace(job=options.job, work=None))
     if not options.output.strip():
         raise BadInput("--output is empty: name the file to write")
     from internal_inpaint import exporting

@@ -6,11 +6,11 @@ import time
 
 import torch
 
-from internal_inpaint import mattes
 from internal_inpaint.job import Job
-from internal_inpaint.learning import stages_of, whole_budget
+from internal_inpaint.fit import plan, whole_budget
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
-from internal_inpaint.pipeline import chosen_device, shot_settings
+from internal_inpaint.roto.step import budget_of
+from internal_inpaint.run import device_of, shot_settings
 from internal_inpaint.shot import open_shot, store_bytes, survey
 from internal_inpaint.training.config import batch_size
 
@@ -31,26 +31,26 @@ def check(job: Job) -> dict:
     Raises:
         BadInput: whatever would also stop a run.
     """
-    device = chosen_device(job.device)
+    device = device_of(job)
     shot = open_shot(shot_settings(job))
     began = time.perf_counter()
     found = survey(shot).to_dict()
     reading = time.perf_counter() - began
     canvas = shot.canvas.height * shot.canvas.width
-    stages = stages_of(job, (shot.canvas.height, shot.canvas.width), device)
-    budget = whole_budget(job, stages, device)
-    config, matte = stages[0].config, mattes.budget_of(job, device)
-    crop = min(stages[0].size[0] * stages[0].size[1], config.crop_pixels)
+    levels = plan(job, (shot.canvas.height, shot.canvas.width), device)
+    budget = whole_budget(job, levels, device)
+    config, matte = levels[0].config, budget_of(job, device)
+    crop = min(levels[0].size[0] * levels[0].size[1], config.crop_pixels)
     batch = batch_size(config, (1, crop), device.type == "cuda")  # of the largest crops there could be
     holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
-    forward = _seconds_a_pixel(config.network, device)
-    filled = sum(stage.size[0] * stage.size[1] for stage in stages)
+    forward = _seconds_a_pixel(config.method.network, device)
+    filled = sum(level.size[0] * level.size[1] for level in levels)
     # A step is a forward pass and a backward pass of twice its work.
     training = budget.seconds or 3 * forward * batch * crop * (budget.steps or 0)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
-        "working_sizes": [[stage.size[1], stage.size[0]] for stage in stages],
+        "working_sizes": [[level.size[1], level.size[0]] for level in levels],
         "training_steps": budget.steps,
         "training_s": round(training),
         "matte_s": matte.seconds,
@@ -58,9 +58,9 @@ def check(job: Job) -> dict:
         "reading_s": round(reading, 1),
         "rendering_s": round(2 * reading + holes * forward * filled, 1),
         "memory_bytes": int(
-            BASE_BYTES + batch * crop * config.network.width * BATCH_BYTES_A_PIXEL + canvas * PLATE_BYTES_A_PIXEL
+            BASE_BYTES + batch * crop * config.method.network.width * BATCH_BYTES_A_PIXEL + canvas * PLATE_BYTES_A_PIXEL
         ),
-        "disk_bytes": store_bytes(len(shot.pictures), [stage.size for stage in stages]),
+        "disk_bytes": store_bytes(len(shot.pictures), [level.size for level in levels]),
     }
     return found
 

@@ -13,8 +13,9 @@ from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_runtime import require
 from internal_inpaint.files import appearing
 from internal_inpaint.job import Job
-from internal_inpaint.learning import learned, render_stages, require_checkpoint, stages_of
-from internal_inpaint.pipeline import shot_settings
+from internal_inpaint.fit import load_trained, plan, require_checkpoint
+from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.run import shot_settings
 from internal_inpaint.shot import FrameStore, open_shot, open_store
 from internal_inpaint.version import __version__
 

@@ -6,165 +6,253 @@ import contextlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import write_atomically
+from internal_inpaint.job_fields import (
+    ALL_VERBS,
+    FRAMES,
+    INPAINTS,
+    LEARNS,
+    OUTPUT,
+    PATH,
+    PIXELS,
+    SECONDS,
+    SEED,
+    SHOT,
+    STEPS,
+    SWITCH,
+    parse_time,
+    setting,
+    settings_of,
+)
+
+__all__ = [
+    "FORMAT",
+    "MAY_CHANGE",
+    "NETWORKS",
+    "QUALITIES",
+    "SETTINGS",
+    "TASKS",
+    "Job",
+    "default_folder",
+    "parse_time",
+    "read_job",
+    "refuse_other",
+    "with_absolute_paths",
+    "write_job",
+]
 
 FORMAT = 1
 QUALITIES = ("draft", "standard", "final", "paper")
 NETWORKS = ("base", "stacked", "coarse-to-fine")
 TASKS = ("inpaint", "propagate-matte")
-# What may change between two runs in the same folder without the learned weights losing their meaning.
-MAY_CHANGE = {"output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements"}
 
 
 @dataclass(frozen=True)
 class Job:
     """What to do. ``read_job`` and the command line make its paths absolute.
 
-    Attributes:
-        plate, matte, output: frame patterns, folders or single files; no ``matte``: the plate's own alpha.
-        frames: range such as ``1001-1080``; ``None`` is all of the plate.
-        matte_channel, layer, view: which channel, layer and view; ``None`` chooses as docs/pixels.md says.
-        grow, feather: of the matte, in pixels at plate size; ``None`` follows the plate's height.
-        colorspace: of the plate, a name or role of the OpenColorIO configuration.
-        quality: ``draft``, ``standard``, ``final`` or ``paper``.
-        steps, time: training budget in optimiser steps and seconds; ``None``: the preset's.
-        seed: of everything random.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        fill_layer: write the fill alone as an extra layer, ``inpaint``.
-        confidence_layer: write how far the shot shows what is filled as an extra layer, ``confidence``.
-        elements: folder for the fill, the matte and the confidence as sequences of their own.
-        network: ``base``, ``stacked`` or ``coarse-to-fine``; ``None`` is the preset's.
-        vgg19: file of VGG-19 weights for the anti-ambiguity term; ``None``: an encoder of our own.
-        matte_frame: frames that have a matte, such as ``1012,1040``; the others' are propagated from them.
-            ``None``: all have, or those that the matte sequence has.
-        matte_steps, matte_time: budget of the matte's propagation in steps and seconds; ``None``: the preset's.
-        task: ``inpaint``, or ``propagate-matte``, which writes mattes instead of clean frames.
+    A field's declaration is all there is of it: the option, the key of job.json, its row in docs/job-folder.md
+    (`python docs/job_table.py` writes it) and its refusals follow. The host side, which cannot import this, lists
+    the keys once more in ``internal_inpaint_plugin.job_folder``.
+
+    Raises:
+        BadInput: a value that cannot be used, by the name of its option.
     """
 
-    plate: str
-    output: str
-    matte: str | None = None
-    frames: str | None = None
-    matte_channel: str | None = None
-    layer: str | None = None
-    view: str | None = None
-    grow: float | None = None
-    feather: float | None = None
-    colorspace: str | None = None
-    quality: str = "standard"
-    steps: int | None = None
-    time: float | None = None
-    seed: int = 0
-    device: str = "auto"
-    fill_layer: bool = False
-    confidence_layer: bool = False
-    elements: str | None = None
-    network: str | None = None
-    vgg19: str | None = None
-    matte_frame: str | None = None
-    matte_steps: int | None = None
-    matte_time: float | None = None
-    task: str = "inpaint"
+    plate: str = setting(
+        "the plate: 'plate.####.exr', 'plate.%04d.exr', 'plate.@@@@.exr', a folder or a single file",
+        kind=PATH,
+        group=SHOT,
+        verbs=ALL_VERBS,
+        metavar="PATTERN",
+    )
+    output: str = setting(
+        "pattern of the files to write, such as 'clean.####.exr'",
+        kind=PATH,
+        group=OUTPUT,
+        verbs=LEARNS,
+        metavar="PATTERN",
+        may_change=True,
+    )
+    matte: str | None = setting(
+        "the roto matte, in one of the plate's forms",
+        default=None,
+        absent="the plate's own alpha",
+        kind=PATH,
+        group=SHOT,
+        verbs=ALL_VERBS,
+        metavar="PATTERN",
+    )
+    frames: str | None = setting(
+        "frame range, such as '1001-1080' or '1001-1010,1020'",
+        default=None,
+        absent="all of the plate",
+        kind=FRAMES,
+        group=SHOT,
+        verbs=ALL_VERBS,
+        metavar="RANGE",
+    )
+    matte_frame: str | None = setting(
+        "frames that have a matte, such as '1012' or '1012,1040'; the other mattes are propagated from them",
+        default=None,
+        absent="those that the matte sequence has",
+        kind=FRAMES,
+        group=SHOT,
+        verbs=ALL_VERBS,
+        see="one-frame-roto.md",
+    )
+    matte_channel: str | None = setting(
+        "channel of the matte",
+        default=None,
+        absent="alpha, else the only channel, else the first",
+        group=SHOT,
+        verbs=ALL_VERBS,
+    )
+    layer: str | None = setting(
+        "layer to fill", default=None, absent="the main RGB", group=SHOT, verbs=ALL_VERBS, see="pixels.md"
+    )
+    view: str | None = setting(
+        "view to fill", default=None, absent="all of them, learned together", group=SHOT, verbs=ALL_VERBS
+    )
+    colorspace: str | None = setting(
+        "colour space of the plate, a name or role of the OpenColorIO configuration",
+        default=None,
+        absent="by the file's type",
+        group=SHOT,
+        verbs=ALL_VERBS,
+        see="pixels.md",
+    )
+    grow: float | None = setting(
+        "how far the matte is grown, in pixels at plate size",
+        default=None,
+        absent="1 % of the plate's height",
+        kind=PIXELS,
+        group=SHOT,
+        verbs=(*INPAINTS, "check"),
+    )
+    feather: float | None = setting(
+        "width of the soft edge outside the grown matte, in pixels at plate size",
+        default=None,
+        absent="0.5 % of the plate's height",
+        kind=PIXELS,
+        group=SHOT,
+        verbs=(*INPAINTS, "check"),
+    )
+    fill_layer: bool = setting(
+        "also write the fill alone, premultiplied, as layer 'inpaint'",
+        default=False,
+        kind=SWITCH,
+        group=OUTPUT,
+        may_change=True,
+    )
+    confidence_layer: bool = setting(
+        "also write the confidence of the fill, as channel 'confidence.Y'",
+        default=False,
+        kind=SWITCH,
+        group=OUTPUT,
+        may_change=True,
+        see="report.md",
+    )
+    elements: str | None = setting(
+        "folder for separate sequences: 'fill.####.exr' (premultiplied), 'matte.####.exr' (grown and feathered) and "
+        "'confidence.####.exr'",
+        default=None,
+        absent="none are written",
+        kind=PATH,
+        group=OUTPUT,
+        metavar="DIR",
+        may_change=True,
+    )
+    quality: str = setting(
+        "how long and at what size the shot is learned", default="standard", choices=QUALITIES, verbs=ALL_VERBS
+    )
+    network: str | None = setting(
+        "network to train", default=None, absent="the quality's", choices=NETWORKS, see="choosing.md"
+    )
+    steps: int | None = setting(
+        "training steps, all levels together; at least one per level",
+        default=None,
+        absent="the quality's",
+        kind=STEPS,
+        verbs=LEARNS,
+        may_change=True,
+    )
+    time: float | None = setting(
+        "training time, all levels together",
+        default=None,
+        absent="the quality's",
+        kind=SECONDS,
+        verbs=LEARNS,
+        may_change=True,
+    )
+    matte_steps: int | None = setting(
+        "training steps for propagating the matte", default=None, absent="the quality's", kind=STEPS
+    )
+    matte_time: float | None = setting(
+        "training time for propagating the matte", default=None, absent="the quality's", kind=SECONDS
+    )
+    seed: int = setting("seed of the random numbers", default=0, kind=SEED, verbs=LEARNS)
+    device: str = setting(
+        "device to compute on: 'auto', 'cpu', 'cuda' or 'cuda:N'",
+        default="auto",
+        verbs=ALL_VERBS,
+        metavar="DEVICE",
+        may_change=True,
+    )
+    vgg19: str | None = setting(
+        "VGG-19 weights for the anti-ambiguity term",
+        default=None,
+        absent="the file that $INTERNAL_INPAINT_VGG19 names, else a built-in encoder",
+        kind=PATH,
+        may_change=True,
+        see="regularisers.md",
+    )
+    task: str = setting(
+        "what to write, the filled plate or only a matte for every frame",
+        default="inpaint",
+        choices=TASKS,
+        verbs=(),
+        see="one-frame-roto.md",
+    )
 
     def __post_init__(self) -> None:
-        for name, kinds in _KINDS.items():
-            value = getattr(self, name)
-            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-                raise BadInput(f"{_option(name)} must be {_spoken(kinds)}, not {value!r}")
-            if isinstance(value, str):
-                _check_text(name, value)
-            if isinstance(value, int) and abs(value) >= 2**63:
-                raise BadInput(f"{_option(name)} is far too large a number")
-        if self.quality not in QUALITIES:
-            raise BadInput(f"--quality {self.quality} is not known: use {', '.join(QUALITIES)}")
-        if self.network is not None and self.network not in NETWORKS:
-            raise BadInput(f"--network {self.network} is not known: use {', '.join(NETWORKS)}")
-        if self.task not in TASKS:
-            raise BadInput(f"task {self.task} is not known: use {', '.join(TASKS)}")
-        for option, steps in (("--steps", self.steps), ("--matte-steps", self.matte_steps)):
-            if steps is not None and not 1 <= steps <= 10**9:
-                raise BadInput(f"{option} {steps} is out of range: train 1 step to a thousand million")
-        for option, seconds in (("--time", self.time), ("--matte-time", self.matte_time)):
-            if seconds is not None and not 0 < seconds < 1e9:
-                raise BadInput(f"{option} {seconds:g} s is no training time: give for example 10m")
+        for name, declared in SETTINGS.items():
+            declared.check(getattr(self, name))
         if self.task == "propagate-matte" and self.matte is None:
             raise BadInput("--matte is missing: give the matte of one frame or of a few")
         if self.matte_frame is not None and self.matte is None:
             raise BadInput("--matte-frame needs --matte: give the matte of those frames")
-        for name in ("grow", "feather"):
-            if (value := getattr(self, name)) is not None and not 0 <= value <= 1000:
-                raise BadInput(f"--{name} {value:g} is out of range: give 0 to 1000 pixels")
-        if not 0 <= self.seed < 2**63:
-            raise BadInput(f"--seed {self.seed} is out of range: give 0 or a positive whole number")
 
 
-_STRING, _NUMBER = (str,), (int, float)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "plate": _STRING,
-    "output": _STRING,
-    "quality": _STRING,
-    "device": _STRING,
-    "task": _STRING,
-    **dict.fromkeys(("matte", "frames", "matte_channel", "layer", "view", "colorspace"), (str, type(None))),
-    **dict.fromkeys(("network", "vgg19", "matte_frame", "elements"), (str, type(None))),
-    **dict.fromkeys(("grow", "feather", "time", "matte_time"), (*_NUMBER, type(None))),
-    **dict.fromkeys(("steps", "matte_steps"), (int, type(None))),
-    "seed": (int,),
-    **dict.fromkeys(("fill_layer", "confidence_layer"), (bool,)),
-}
-
-
-def _check_text(name: str, value: str) -> None:
-    if not value:
-        raise BadInput(f"{_option(name)} is empty: give a value or leave it out")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"{_option(name)} {value!a} is not valid Unicode text: rename the file or folder, or set a UTF-8 locale"
-        ) from None
-    if "\0" in value:
-        raise BadInput(f"{_option(name)} {value!a} holds a NUL character: no path or name can")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _spoken(kinds: tuple[type, ...]) -> str:
-    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
-    if float in kinds:
-        kinds = tuple(k for k in kinds if k is not int)
-    return " or ".join(words[kind] for kind in kinds)
-
-
-def parse_time(text: str, option: str = "--time") -> float:
-    """``90``, ``90s``, ``10m``, ``1h30m`` to seconds. Raises ``BadInput`` on anything else."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
-    if not text or match is None:
-        raise BadInput(f"{option} {text} is not a time: give for example 90s, 10m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+SETTINGS = settings_of(Job)
+# What may change between two runs in the same folder without the learned weights losing their meaning.
+MAY_CHANGE = {name for name, declared in SETTINGS.items() if declared.may_change}
 
 
 def read_job(path: Path) -> Job:
     """Read a job.json.
 
     Raises:
-        BadInput: not there, not JSON, unknown keys, wrong types, missing keys, or a newer format.
+        BadInput: not there, not JSON, unknown or repeated keys, wrong types, missing keys, or a newer format.
     """
+    return _job_of(_settings_in(path), path)
+
+
+def _settings_in(path: Path) -> dict:
+    """The keys and values of a job.json but its version, as they stand in the file."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
+        data = json.loads(text, object_pairs_hook=_without_repeated_keys)
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: give a job.json, or --plate, --matte and --output") from None
     except IsADirectoryError:
         raise BadInput(f"{path} is a folder: give the job.json in it") from None
+    except _RepeatedKey as repeated:
+        raise BadInput(f"{path} has the key {repeated} more than once: keep one of them") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not a readable JSON file ({error}): write it again") from None
     if not isinstance(data, dict):
@@ -176,10 +264,25 @@ def read_job(path: Path) -> Job:
         raise BadInput(
             f"{path} is of job version {version}, this Internal Inpaint knows versions up to {FORMAT}: update it"
         )
-    known = {f.name for f in fields(Job)}
-    if unknown := sorted(set(data) - known):
-        raise BadInput(f"{path} has unknown key(s) {', '.join(unknown)}: known are {', '.join(sorted(known))}")
-    if missing := [name for name in ("plate", "output") if name not in data]:
+    return data
+
+
+class _RepeatedKey(Exception):
+    """A key that a JSON object has more than once."""
+
+
+def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+def _job_of(data: dict, path: Path) -> Job:
+    if unknown := sorted(set(data) - set(SETTINGS)):
+        raise BadInput(f"{path} has unknown key(s) {', '.join(unknown)}: known are {', '.join(sorted(SETTINGS))}")
+    if missing := [name for name, declared in SETTINGS.items() if declared.required and name not in data]:
         raise BadInput(f"{path} lacks {' and '.join(missing)}: add the missing key(s)")
     try:
         return with_absolute_paths(Job(**data), path.parent)
@@ -189,20 +292,32 @@ def read_job(path: Path) -> Job:
 
 def with_absolute_paths(job: Job, folder: Path) -> Job:
     """The same job, its relative paths taken from ``folder``."""
-    paths = {name: getattr(job, name) for name in ("plate", "matte", "output", "vgg19", "elements")}
+    paths = {name: getattr(job, name) for name, declared in SETTINGS.items() if declared.is_path}
     absolute = {n: os.path.abspath(os.path.join(folder, os.path.expanduser(p))) for n, p in paths.items() if p}
     return replace(job, **absolute)
 
 
 def write_job(job: Job, folder: Path) -> None:
-    """Put the job into its folder, atomically, unless the very same is there; defaults are left out."""
+    """Put the job into its folder, atomically, unless the very same is there; defaults are left out.
+
+    What an earlier job.json says and this job does not change stays as it stands there: a host that wrote relative
+    paths finds them again, and so knows its own job.
+    """
     path = folder / "job.json"
+    standing, before = {}, None
     if path.exists():
         with contextlib.suppress(BadInput):
-            if read_job(path) == job:
+            standing = _settings_in(path)
+            before = _job_of(standing, path)
+            if before == job:
                 return
-    defaults = asdict(Job(plate="-", output="-"))
-    data = {k: v for k, v in asdict(job).items() if k in ("plate", "output") or v != defaults[k]}
+    data = {}
+    for name, declared in SETTINGS.items():
+        value = getattr(job, name)
+        if before is not None and name in standing and getattr(before, name) == value:
+            data[name] = standing[name]
+        elif declared.required or value != declared.default:
+            data[name] = value
     write_atomically(path, json.dumps({"version": FORMAT, **data}, indent=1))
 
 
@@ -232,9 +347,11 @@ def refuse_other(job: Job, folder: Path) -> None:
     except BadInput as error:
         raise BadInput(f"{error} (--restart replaces it and forgets what {folder} has learned)") from None
     if differing := [
-        f.name for f in fields(Job) if f.name not in MAY_CHANGE and getattr(before, f.name) != getattr(job, f.name)
+        declared.option
+        for name, declared in SETTINGS.items()
+        if not declared.may_change and getattr(before, name) != getattr(job, name)
     ]:
         raise BadInput(
-            f"{folder} holds a job with another {', '.join(map(_option, differing))}: "
+            f"{folder} holds a job with another {', '.join(differing)}: "
             "use another --work folder, or --restart to train anew"
         )

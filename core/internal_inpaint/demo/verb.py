@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from internal_inpaint import pipeline
 from internal_inpaint.control import StopRequest
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.score import score_against_truth
 from internal_inpaint.events import display
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import Job
+from internal_inpaint.run import Mode
+from internal_inpaint.run import run as run_job
 
 
 def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
@@ -32,7 +33,7 @@ def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
     except OSError as error:
         raise as_user_error(error, f"--into {folder}") from error
     job = replace(job, plate=sample.plate, matte=sample.matte)
-    pipeline.run(job, folder / "job", display(progress), restart=True, stop=stop)
+    run_job(job, folder / "job", display(progress), Mode(restart=True), stop)
     score = score_against_truth(output, sample)
     print(
         f"\nThe object is gone: {len(sample.frames)} frames in {output}\n"
