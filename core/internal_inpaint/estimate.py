@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from internal_inpaint.job import Job
 from internal_inpaint.fit import plan, whole_budget
+from internal_inpaint.job import Job
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.roto.step import budget_of
 from internal_inpaint.run import device_of, shot_settings
@@ -58,7 +58,9 @@ def check(job: Job) -> dict:
         "reading_s": round(reading, 1),
         "rendering_s": round(2 * reading + holes * forward * filled, 1),
         "memory_bytes": int(
-            BASE_BYTES + batch * crop * config.method.network.width * BATCH_BYTES_A_PIXEL + canvas * PLATE_BYTES_A_PIXEL
+            BASE_BYTES
+            + batch * crop * config.method.network.width * BATCH_BYTES_A_PIXEL
+            + canvas * PLATE_BYTES_A_PIXEL
         ),
         "disk_bytes": store_bytes(len(shot.pictures), [level.size for level in levels]),
     }

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from internal_inpaint.checkpoints import newest
 from internal_inpaint.errors import BadInput
 from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_runtime import require
 from internal_inpaint.files import appearing
-from internal_inpaint.job import Job
 from internal_inpaint.fit import load_trained, plan, require_checkpoint
+from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.run import shot_settings
 from internal_inpaint.shot import FrameStore, open_shot, open_store
@@ -63,36 +64,36 @@ def trained(job: Job, folder: Path) -> ExportedShot:
     Raises:
         BadInput: as ``export``.
     """
-    checkpoints = folder / "checkpoints"
+    home = JobFolder(folder)
     while True:
-        before = sorted(checkpoints.glob("*x*/step-*"))
+        before = sorted(home.checkpoints.glob("*x*/step-*"))
         try:
-            return _trained(job, folder, checkpoints)
+            return _trained(job, home)
         except BadInput:
             # A run that is under way replaces its checkpoint, perhaps while it was being read here.
-            if before == sorted(checkpoints.glob("*x*/step-*")):
+            if before == sorted(home.checkpoints.glob("*x*/step-*")):
                 raise
 
 
-def _trained(job: Job, folder: Path, checkpoints: Path) -> ExportedShot:
-    require_checkpoint(checkpoints, folder)
-    canvas = open_shot(shot_settings(job)).canvas
-    size = (canvas.height, canvas.width)
-    stages = [found.stage for found in learned(stages_of(job, size, torch.device("cpu"), checkpoints), checkpoints)]
-    if not stages:
-        raise BadInput(f"{checkpoints} lacks the first stage: run `internal-inpaint run {folder}` again")
-    stores = tuple(_store(folder, stage.name) for stage in stages)
-    ready = render_stages(tuple(stages), stores, checkpoints, torch.device("cpu"))
+def _trained(job: Job, folder: JobFolder) -> ExportedShot:
+    require_checkpoint(folder)
+    shot, cpu = open_shot(shot_settings(job)), torch.device("cpu")
+    levels = plan(job, (shot.canvas.height, shot.canvas.width), cpu, folder)
+    there = tuple(level for level in levels if newest(folder.level(level.name)))
+    if not there:
+        raise BadInput(f"{folder.checkpoints} lacks the first level: run `internal-inpaint run {folder}` again")
+    stores = tuple(_store(folder, level.name) for level in there)
+    found = load_trained(folder, there, stores, shot, cpu)
     return ExportedShot(
-        networks=tuple(stage.network for stage in ready),
-        sizes=tuple(tuple(stage.size) for stage in stages),
-        canvas=size,
-        space=stores[0].working_space,
+        networks=tuple(level.network for level in found.levels),
+        sizes=tuple(level.size for level in found.levels),
+        canvas=found.canvas,
+        space=found.space,
     )
 
 
-def _store(folder: Path, name: str) -> FrameStore:
-    place = folder / "store" / name
+def _store(folder: JobFolder, name: str) -> FrameStore:
+    place = folder.store / name
     if not place.is_dir():
         raise BadInput(
             f"{place} is gone, and with it the shot's working range: "

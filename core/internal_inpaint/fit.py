@@ -153,8 +153,8 @@ def warn_of_precision(trained: TrainedShot, context: Context) -> None:
     """Say why a shot that was trained in bfloat16 renders slowly where the device lacks it."""
     if trained.precision == "bfloat16" and not has_bf16(context.device):
         context.events.tell(
-            warning=f"the shot was trained in bfloat16, which this {context.device.type.upper()} only emulates: rendering is "
-            "slower here, and the frames are the same"
+            warning="the shot was trained in bfloat16, which this device has no instructions for: "
+            "rendering is slower here than where it was trained"
         )
 
 
@@ -239,7 +239,7 @@ def _begin(context: Context, level: Level, store: FrameStore, views: int, before
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
-    """Where the coarser level has been trained further since, what scored best with its former picture says nothing."""
+    """Find the best anew where the coarser level has been trained further since: it scored with another prior."""
     prior = "" if before is None else checkpoints.digest_of(before.trainer.best)
     if trainer.counters.prior != prior:
         trainer.counters.prior, trainer.counters.best_psnr = prior, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.methods.implicit.networks import InpaintNetwork
-from internal_inpaint.rendering.cascade import RenderStage
+from internal_inpaint.rendering.trained_shot import TrainedShot
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -28,8 +27,8 @@ def require(*packages: str) -> list[ModuleType]:
         ) from None
 
 
-def on_onnxruntime(stages: Sequence[RenderStage], device: str) -> list[RenderStage]:
-    """The same stages, their networks computed by onnxruntime.
+def on_onnxruntime(trained: TrainedShot, device: str) -> TrainedShot:
+    """The same shot, its networks computed by onnxruntime, in float32.
 
     Args:
         device: ``auto``: on CUDA where onnxruntime has it; ``cpu``; ``cuda`` or ``cuda:N``.
@@ -37,7 +36,8 @@ def on_onnxruntime(stages: Sequence[RenderStage], device: str) -> list[RenderSta
     Raises:
         BadInput: onnxruntime is missing, or has no CUDA where that is asked for.
     """
-    return [replace(stage, network=OnnxNetwork(stage.network, device)) for stage in stages]
+    levels = [replace(level, network=OnnxNetwork(level.network, device)) for level in trained.levels]
+    return replace(trained, levels=levels)
 
 
 def providers(device: str) -> list:

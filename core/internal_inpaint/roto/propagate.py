@@ -85,8 +85,8 @@ def propagate(
         done = trainer.run(budget, replace(hooks, report=report, checkpoint=save))
     except Diverged:
         raise TrainingDiverged(
-            "the propagation of the matte diverged again and again, even with smaller steps: check the plate for extreme "
-            "values with `internal-inpaint check`, or try another --seed"
+            "the propagation of the matte diverged again and again, even with smaller steps: "
+            "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
         ) from None
     if not done:
         raise Stopped(STOPPED)

@@ -39,7 +39,7 @@ READ, FOUND = (
 def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
     """Find the matte of every frame from those that were drawn, and write them.
 
-    Mattes that this folder's weights were trained with are kept, whatever time or device they were to be found with now.
+    Mattes that this folder's weights were trained with are kept, whatever budget or device this run has.
 
     Returns:
         the shot with a matte on every frame, and what was found.
@@ -179,8 +179,9 @@ def _warn_of_doubt(context: Context, shot: Shot, found: Propagated, output: str)
     _, doubtful = by_frame_number(shot, found)
     if doubtful:
         context.events.tell(
-            warning=f"the object may be lost in frame(s) {compact_frames(doubtful)}: look at their mattes in {output}, and "
-            "give a corrected one of them as another reference frame with --matte-frame"
+            warning=f"the object may be lost in frame(s) {compact_frames(doubtful)}: "
+            f"look at their mattes in {output}, "
+            "and give a corrected one of them as another reference frame with --matte-frame"
         )
 
 

@@ -39,7 +39,7 @@ def trains_in_bf16(device: torch.device) -> bool:
     """Whether a new training on this device runs in bfloat16: where the device multiplies it natively.
 
     A CPU without such instructions emulates them: a step of the half-width base network then takes
-    two and a half times as long as in float32 (docs/benchmarks.md). ``INTERNAL_INPAINT_PRECISION`` overrules the device.
+    two and a half times as long as in float32 (docs/benchmarks.md). ``INTERNAL_INPAINT_PRECISION`` overrules it.
 
     Raises:
         ValueError: the variable holds neither ``float32`` nor ``bfloat16``.

@@ -38,7 +38,7 @@ class Prior(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """The track of frame ``source``'s hole moved by (dy, dx) over frame ``frame``, seen through a crop at (top, left).
+    """The track of frame ``source``'s hole, moved by (dy, dx) over frame ``frame``, in a crop at (top, left).
 
     Attributes:
         strokes: where given, random strokes of about that hole's area stand in its place, anywhere in the

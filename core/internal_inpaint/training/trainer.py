@@ -1,7 +1,8 @@
 """The training loop: one shot, one network, from the first step to the best weights.
 
-``Trainer`` knows a method (network and losses) and a task (the shot) by their interfaces alone, so that fill, one-frame
-roto and whatever comes later are trained, stopped, resumed and rescued alike. ``Trainer.run`` reads top to bottom.
+``Trainer`` knows a method (network and losses) and a task (the shot) by their interfaces alone, so that fill,
+one-frame roto and whatever comes later are trained, stopped, resumed and rescued alike. ``Trainer.run`` reads top
+to bottom.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Trainer:
         bf16: run the network's hidden layers in bfloat16.
 
     Attributes:
-        best: weights with the highest validation score; without a score, the latest (averaged, if the recipe averages).
+        best: weights with the highest validation score; without a score, the latest (averaged, if asked for).
     """
 
     def __init__(
