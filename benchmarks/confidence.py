@@ -32,7 +32,7 @@ import torch
 from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
-from internal_inpaint import pipeline
+from internal_inpaint.run import Mode, run
 from internal_inpaint.confidence.array_file import write_fills
 from internal_inpaint.confidence.metric import enlarged, write_confidence
 from internal_inpaint.demo.files import make_sample_shot
@@ -44,7 +44,7 @@ from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
-from internal_inpaint.training import checkpoint
+from internal_inpaint import checkpoints
 
 CLIP_SIZE = (240, 136)
 SHOTS = ("demo", "demo-static", "demo-covered", "goat", "blackswan", "dog")
@@ -101,8 +101,8 @@ def learned(case: Case, seconds: float) -> tuple[FrameStore, np.ndarray, Path]:
     if not (folder / "fills.npy").exists():
         pipeline.run(job, folder, lambda event: None)
         store = _store(folder)
-        newest = checkpoint.newest_first(folder / "checkpoints" / store.folder.name)[0]
-        network = checkpoint.load_best(newest, store.fingerprint, torch.device("cpu"))
+        newest = checkpoints.newest_first(folder / "checkpoints" / store.folder.name)[0]
+        network = checkpoints.load_best(newest, store.fingerprint, torch.device("cpu"))
         cascade = Cascade([RenderStage(network, store.frames, store.state)])
 
         def fill(index: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from internal_inpaint.shot import Shot, ShotSettings, build_stores, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import Progressive, TrainingConfig, preset
 from internal_inpaint.training.loop import Hooks, Trainer, best_network
-from internal_inpaint.training.stages import plan_stages
+from internal_inpaint.training.levels import plan_levels
 from metrics import psnr_in_hole
 
 EDGE = 5  # pixels of the hole's edge that detail is not measured in
@@ -38,7 +38,7 @@ EDGE = 5  # pixels of the hole's edge that detail is not measured in
 
 def fill(shot: Shot, config: TrainingConfig, seconds: float, folder: Path) -> tuple[np.ndarray, str]:
     """The shot filled after so many seconds of training, display-encoded [N, H, W, 3], and the stages' steps."""
-    stages = plan_stages((shot.canvas.height, shot.canvas.width), config, on_cuda=False)
+    stages = plan_levels((shot.canvas.height, shot.canvas.width), config, on_cuda=False)
     stores = build_stores(shot, folder, [stage.size for stage in stages])
     trainer, ready, steps = None, [], []
     for stage, store in zip(stages, stores, strict=True):

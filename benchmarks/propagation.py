@@ -6,7 +6,7 @@ Every clip is propagated from the mattes of its reference frames alone (``--refe
 other frames are scored against the mattes that the clip comes with, means over the frames:
 
 - ``--middle`` scores the same predictions as if the matte's middle were where the network is so sure (by default
-  where ``PropagationConfig`` has it);
+  where ``RotoConfig`` has it);
 - IoU: intersection over union; recall: share of the object that is found; precision: share of what is
   found that is object; each at a matte value of 0.5;
 - doubtful: frames reported as doubtful, and how many of the frames with an IoU below 0.5 are among them;
@@ -34,7 +34,7 @@ import torch
 
 from clips import CACHE, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.job import parse_time
-from internal_inpaint.propagation import Propagated, PropagationConfig, propagate
+from internal_inpaint.roto import Propagated, RotoConfig, propagate
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks
 from quality import Results, table
@@ -43,7 +43,7 @@ REFERENCES = ("first", "first+last", "first+worst")
 SCORES = ("IoU", "recall", "precision", "worst IoU", "doubtful", "lost", "lost and doubtful", "seconds")
 LOST = 0.5  # IoU below which a frame's object counts as lost
 # A soft edge from 10 % to 44 % sure: what was found can be scored as if the matte's middle were anywhere between.
-WIDE = replace(PropagationConfig(), threshold=0.27, softness=0.17)
+WIDE = replace(RotoConfig(), threshold=0.27, softness=0.17)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--references", type=_parse_references, default="first")
     parser.add_argument("--size", type=parse_size, default="432x240", metavar="WIDTHxHEIGHT")
     parser.add_argument("--time", default="300s", help="time budget of each propagation")
-    parser.add_argument("--middle", type=_parse_middles, default=[PropagationConfig().threshold], metavar="SURE,...")
+    parser.add_argument("--middle", type=_parse_middles, default=[RotoConfig().threshold], metavar="SURE,...")
     parser.add_argument("--frames", type=int, help="use only this many frames of each clip")
     parser.add_argument("--save", type=Path, default=CACHE / "propagation.json", metavar="JSON")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="also save a picture of every result")

@@ -38,7 +38,7 @@ from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import ShotSettings, build_store, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.training.encoders import ENCODERS, Vgg19, load_vgg19
+from internal_inpaint.methods.implicit.encoders import ENCODERS, Vgg19, load_vgg19
 from internal_inpaint.training.loop import Counters, Hooks, Trainer, best_network
 from quality import Results, table
 from speed import moving_pattern

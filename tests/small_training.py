@@ -5,7 +5,7 @@ import torch
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.config import TrainingConfig
-from internal_inpaint.training.loop import Trainer
+from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.sampling import HOLE
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 from small_training import CPU, SHOT, TINY, trainer
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.training import checkpoint
+from internal_inpaint import checkpoints
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks
 
@@ -16,20 +16,20 @@ from internal_inpaint.training.loop import Hooks
 def saved(tmp_path):
     t = trainer()
     t.run(Budget(steps=3), Hooks())
-    return checkpoint.save(t, tmp_path, SHOT)
+    return checkpoints.save(t, tmp_path, SHOT)
 
 
 def test_only_the_newest_is_kept_and_nothing_unfinished_lies_about(saved):
     t = trainer()
-    checkpoint.resume(t, saved, SHOT)
+    checkpoints.resume(t, saved, SHOT)
     t.run(Budget(steps=5), Hooks())
-    newest = checkpoint.save(t, saved.parent, SHOT)
+    newest = checkpoints.save(t, saved.parent, SHOT)
     assert [p.name for p in saved.parent.iterdir()] == [newest.name]
 
 
 def test_a_half_written_checkpoint_is_not_seen(saved):
     (saved.parent / ".step-0000000009.part").mkdir()
-    assert checkpoint.newest_first(saved.parent) == [saved]
+    assert checkpoints.newest_first(saved.parent) == [saved]
 
 
 def test_nothing_in_it_is_a_pickle(saved):
@@ -39,23 +39,23 @@ def test_nothing_in_it_is_a_pickle(saved):
 
 def test_of_another_shot_is_refused(saved):
     with pytest.raises(BadInput, match="another shot"):
-        checkpoint.resume(trainer(), saved, "another fingerprint")
+        checkpoints.resume(trainer(), saved, "another fingerprint")
     with pytest.raises(BadInput, match="another shot"):
-        checkpoint.load_best(saved, "another fingerprint", CPU)
+        checkpoints.load_best(saved, "another fingerprint", CPU)
 
 
 def test_of_other_settings_or_seed_is_refused(saved):
     with pytest.raises(BadInput, match="other settings"):
-        checkpoint.resume(trainer(dataclasses.replace(TINY, lr=0.5)), saved, SHOT)
+        checkpoints.resume(trainer(dataclasses.replace(TINY, lr=0.5)), saved, SHOT)
     with pytest.raises(BadInput, match="other settings"):
-        checkpoint.resume(trainer(seed=4), saved, SHOT)
+        checkpoints.resume(trainer(seed=4), saved, SHOT)
 
 
 def test_of_a_newer_version_is_refused(saved):
     about = json.loads((saved / "training.json").read_text())
     (saved / "training.json").write_text(json.dumps(dict(about, format=99)))
     with pytest.raises(BadInput, match="newer version"):
-        checkpoint.resume(trainer(), saved, SHOT)
+        checkpoints.resume(trainer(), saved, SHOT)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_torn_file_is_named(saved, name):
     path = saved / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadInput, match="damaged"):
-        checkpoint.resume(trainer(), saved, SHOT)
+        checkpoints.resume(trainer(), saved, SHOT)
 
 
 def test_configuration_travels_inside_the_weights(saved):
-    network = checkpoint.load_best(saved, SHOT, CPU)
+    network = checkpoints.load_best(saved, SHOT, CPU)
     assert network.config == TINY.network
-    about = checkpoint.read_about(saved)
+    about = checkpoints.read_about(saved)
     assert about.config == TINY
     assert about.counters.step == 3
     assert about.size == (48, 64)
@@ -79,7 +79,7 @@ def test_configuration_travels_inside_the_weights(saved):
 
 def test_killed_between_writing_and_tidying_up_there_is_always_a_whole_one(saved, monkeypatch):
     t = trainer()
-    checkpoint.resume(t, saved, SHOT)
+    checkpoints.resume(t, saved, SHOT)
     real = checkpoint.replace
 
     def killed(source, target):
@@ -88,14 +88,14 @@ def test_killed_between_writing_and_tidying_up_there_is_always_a_whole_one(saved
     # Nothing has been trained since, so that the new checkpoint is of the same step.
     monkeypatch.setattr(checkpoint, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(t, saved.parent, SHOT)
-    assert checkpoint.newest_first(saved.parent) == [saved]
+        checkpoints.save(t, saved.parent, SHOT)
+    assert checkpoints.newest_first(saved.parent) == [saved]
     monkeypatch.setattr(checkpoint, "replace", lambda s, d: killed(s, d) if s.name == saved.name else real(s, d))
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(t, saved.parent, SHOT)
-    newest, older = checkpoint.newest_first(saved.parent)
+        checkpoints.save(t, saved.parent, SHOT)
+    newest, older = checkpoints.newest_first(saved.parent)
     assert older == saved
-    checkpoint.resume(trainer(), newest, SHOT)
+    checkpoints.resume(trainer(), newest, SHOT)
 
 
 def test_learned_on_another_kind_of_device_it_keeps_this_ones_precision(saved):
@@ -103,7 +103,7 @@ def test_learned_on_another_kind_of_device_it_keeps_this_ones_precision(saved):
     about["counters"]["bf16"], about["device"] = True, "cuda"
     (saved / "training.json").write_text(json.dumps(about))
     t = trainer()
-    checkpoint.resume(t, saved, SHOT)
+    checkpoints.resume(t, saved, SHOT)
     assert t.counters.bf16 is False
 
 
@@ -113,5 +113,5 @@ def test_a_full_disk_is_an_os_error_and_the_older_one_stays(saved, monkeypatch):
 
     monkeypatch.setattr(type(saved), "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(trainer(), saved.parent, SHOT)
-    assert checkpoint.newest_first(saved.parent) == [saved]
+        checkpoints.save(trainer(), saved.parent, SHOT)
+    assert checkpoints.newest_first(saved.parent) == [saved]

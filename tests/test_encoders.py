@@ -11,7 +11,7 @@ from small_training import CPU, shot, trainer
 
 from clips import shared_folder
 from internal_inpaint.errors import BadInput
-from internal_inpaint.training.encoders import (
+from internal_inpaint.methods.implicit.encoders import (
     ENCODERS,
     VGG_CHANNELS,
     Patches,

@@ -27,7 +27,7 @@ from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
 from internal_inpaint.shot.store import _Shrink
-from internal_inpaint.training import checkpoint
+from internal_inpaint import checkpoints
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")

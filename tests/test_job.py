@@ -266,7 +266,7 @@ class TestVgg19OfTheEnvironment:
         import torch
         from safetensors.torch import save_file
 
-        from internal_inpaint.training.encoders import VGG_CHANNELS
+        from internal_inpaint.methods.implicit.encoders import VGG_CHANNELS
 
         parts = {}
         for index, (channels_in, channels_out) in VGG_CHANNELS.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from running import frame, internal_inpaint, pixels, shot_options, start, status, wait_for
 
-from internal_inpaint import pipeline
+from internal_inpaint.run import Mode, run
 from internal_inpaint.demo import make_sample_shot
 from internal_inpaint.job import Job
 

@@ -7,15 +7,15 @@ import torch
 
 from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
-from internal_inpaint.propagation import PropagationConfig, propagate
-from internal_inpaint.propagation.sampling import Labelled, MatteSampler
-from internal_inpaint.propagation.tracking import tracked
+from internal_inpaint.roto import RotoConfig, propagate
+from internal_inpaint.roto.sampling import Labelled, MatteSampler
+from internal_inpaint.roto.tracking import tracked
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks
 
 HEIGHT, WIDTH = 64, 96
 # A training of seconds is never as sure of itself as one of minutes.
-SMALL = PropagationConfig(
+SMALL = RotoConfig(
     network=MatteNetworkConfig((12, 16, 24, 32)), crop_share=(1.0, 0.67), trust=0.35, doubt=0.35
 )
 ENOUGH = Budget(steps=80)
@@ -248,7 +248,7 @@ def test_void_is_no_object_and_large_frames_are_reduced(tmp_path):
     matte = np.repeat(np.repeat(truth, 2, 1), 2, 2)
     void = np.zeros(large.shape[:3], bool)
     void[:, :, 150:] = True
-    config = PropagationConfig(network=SMALL.network, pixels=(HEIGHT * WIDTH,) * 2)
+    config = RotoConfig(network=SMALL.network, pixels=(HEIGHT * WIDTH,) * 2)
     result = propagate(large, void, {0: matte[0]}, config, Budget(steps=60), torch.device("cpu"), 0, tmp_path)
     assert result.mattes.shape == matte.shape
     assert overlaps(result.mattes, matte).min() > 0.6
@@ -292,7 +292,7 @@ def test_the_real_object_does_not_count_where_another_is_pasted():
     frames, truth = shot([(32, 48)])
     weight = np.ones((HEIGHT, WIDTH), np.float32)
     labelled = Labelled(frames[0].astype(np.float32), 0 * truth[0], truth[0], weight)
-    config = PropagationConfig(pasted=1.0, crop_share=(1.0, 1.0))
+    config = RotoConfig(pasted=1.0, crop_share=(1.0, 1.0))
     sampler, rng = MatteSampler(config, (HEIGHT, WIDTH), lambda index: labelled), np.random.default_rng(3)
     real_seen, real_counted, pasted_seen, pasted_counted = 0, 0, 0, 0
     for _ in range(40):

@@ -6,7 +6,7 @@ import pytest
 from shot_files import shared_exr, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.propagation import MatteWriter, enlarge_matte
+from internal_inpaint.roto import MatteWriter, enlarge_matte
 from internal_inpaint.shot import ShotSettings, open_shot
 
 

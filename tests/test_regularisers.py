@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training import ambiguity, checkpoint, loop
-from internal_inpaint.training.ambiguity import ambiguity_loss, drawn_points, nearest_points, seen_points
+from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss, drawn_points, nearest_points, seen_points
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 from internal_inpaint.training.loop import Hooks, Trainer, best_network
 from internal_inpaint.training.regularise import Regularisers
 from internal_inpaint.training.sampling import HOLE
-from internal_inpaint.training.stabilise import (
+from internal_inpaint.methods.implicit.stabilise import (
     KERNELS,
     Change,
     apply_change,
@@ -311,10 +311,10 @@ class TestPhase:
         assert whole.run(Budget(steps=16), Hooks())
         part = trainer(config)
         for step in (6, 11):  # before and after they begin, at 8
-            hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT))
+            hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT))
             assert not part.run(Budget(steps=16), hooks)
             part = trainer(config)
-            checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], SHOT)
+            checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], SHOT)
         assert part.run(Budget(steps=16), Hooks())
         for name, tensor in whole.network.state_dict().items():
             assert torch.equal(tensor, part.network.state_dict()[name]), name
@@ -333,11 +333,11 @@ class TestPhase:
         t = without_learning(trainer(BOTH), psnrs, monkeypatch)
         t.run(
             Budget(steps=40),
-            Hooks(should_stop=stop_at(t, 33), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT)),
+            Hooks(should_stop=stop_at(t, 33), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT)),
         )
         assert t.counters.best_psnr == 30.0
         again = without_learning(trainer(BOTH), psnrs, monkeypatch)
-        checkpoint.resume(again, checkpoint.newest_first(tmp_path)[0], SHOT)
+        checkpoints.resume(again, checkpoints.newest_first(tmp_path)[0], SHOT)
         assert again.run(Budget(steps=40), Hooks())
         assert again.counters.best_psnr == 22.0
 
@@ -368,16 +368,16 @@ class TestPhase:
         from test_encoders import made_up_weights
 
         from internal_inpaint.errors import BadInput
-        from internal_inpaint.training.encoders import Vgg19
+        from internal_inpaint.methods.implicit.encoders import Vgg19
 
         encoder = Vgg19(made_up_weights())
         t = Trainer(BOTH, *shot(), CPU, 3, encoder=encoder)
         assert t.config.encoder == encoder.name
-        saved = checkpoint.save(t, tmp_path, SHOT)
+        saved = checkpoints.save(t, tmp_path, SHOT)
         assert "vgg" not in " ".join(p.name for p in saved.iterdir())
         with pytest.raises(BadInput, match="other settings"):
-            checkpoint.resume(trainer(BOTH), saved, SHOT)
-        checkpoint.resume(Trainer(BOTH, *shot(), CPU, 3, encoder=encoder), saved, SHOT)
+            checkpoints.resume(trainer(BOTH), saved, SHOT)
+        checkpoints.resume(Trainer(BOTH, *shot(), CPU, 3, encoder=encoder), saved, SHOT)
         assert Trainer(TINY, *shot(), CPU, 3, encoder=encoder).config == TINY
 
     def test_the_papers_recipe_has_both_with_its_weights(self):

@@ -10,13 +10,13 @@ import torch
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig, initialise
 from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.inference import enlarge
-from internal_inpaint.training import checkpoint
+from internal_inpaint import checkpoints
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 from internal_inpaint.training.loop import Hooks, Trainer, best_network
 from internal_inpaint.training.patches import LIKELIER, PatchSampler, grid_cells, near_boundary
 from internal_inpaint.training.sampling import HOLE, HoleSampler, Placement, hole_boxes
-from internal_inpaint.training.stages import plan_stages, whole_steps
+from internal_inpaint.training.levels import plan_levels, whole_steps
 
 CPU = torch.device("cpu")
 COARSE = TrainingConfig(network=NetworkConfig("base", width=0.17), lr=5e-3, batch=2, crop_smallest=32, patience=0)
@@ -51,7 +51,7 @@ class TestPlan:
     @pytest.mark.parametrize("on_cuda", [False, True])
     @pytest.mark.parametrize("canvas", [(240, 432), (480, 854), (1080, 1920), (2160, 4096), (4320, 7680), (97, 3000)])
     def test_each_stage_is_about_twice_the_one_before_and_the_budget_is_shared(self, quality, on_cuda, canvas):
-        stages = plan_stages(canvas, PRESETS[quality], on_cuda)
+        stages = plan_levels(canvas, PRESETS[quality], on_cuda)
         assert sum(stage.share for stage in stages) == pytest.approx(1)
         for before, after in pairwise(stages):
             assert 1.2 <= (after.size[0] * after.size[1] / (before.size[0] * before.size[1])) ** 0.5 <= 2.9
@@ -60,18 +60,18 @@ class TestPlan:
         assert not stages[0].config.network.refines
         if quality != "paper" or canvas[0] * canvas[1] > 1280 * 720:
             assert stages[-1].size == canvas
-        elsewhere = plan_stages(canvas, PRESETS[quality], not on_cuda, stages[0].size)
+        elsewhere = plan_levels(canvas, PRESETS[quality], not on_cuda, stages[0].size)
         assert [there.size for there in elsewhere] == [here.size for here in stages], "begun here, gone on with there"
 
     def test_the_papers_steps_at_4k(self):
-        stages = plan_stages((2160, 3840), PRESETS["paper"], True)
+        stages = plan_levels((2160, 3840), PRESETS["paper"], True)
         whole = Budget(steps=whole_steps(stages, PRESETS["paper"]))
         assert [stage.budget(whole).steps for stage in stages] == [30_000, 45_000, 60_000]
         assert [stage.size for stage in stages] == [(540, 960), (1080, 1920), (2160, 3840)]
         assert {(stage.config.batch, stage.config.lr) for stage in stages} == {(2, 1e-4)}
 
     def test_a_recipe_survives_the_checkpoint(self):
-        for stage in plan_stages((2160, 3840), PRESETS["paper"], True):
+        for stage in plan_levels((2160, 3840), PRESETS["paper"], True):
             assert TrainingConfig.from_dict(stage.config.to_dict()) == stage.config
 
 
@@ -207,11 +207,11 @@ def test_a_finer_stage_stopped_and_resumed_ends_as_if_it_had_not_been(tmp_path):
     whole.run(Budget(steps=9), Hooks())
     _, part = two_trainers()
     hooks = Hooks(
-        should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: checkpoint.save(t, tmp_path, "shot")
+        should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: checkpoints.save(t, tmp_path, "shot")
     )
     assert not part.run(Budget(steps=9), hooks)
     _, part = two_trainers()
-    checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], "shot")
+    checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], "shot")
     part.run(Budget(steps=9), Hooks())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, part.network.state_dict()[name]), name

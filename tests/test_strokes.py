@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
-from internal_inpaint.training import checkpoint
+from internal_inpaint import checkpoints
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
 from internal_inpaint.training.loop import Hooks, Trainer
@@ -120,12 +120,12 @@ def test_interrupted_training_with_strokes_ends_with_the_same_weights(tmp_path):
     assert whole.run(Budget(steps=11), Hooks())
     part = Trainer(TINY, *shot(), CPU, seed=3)
     hooks = Hooks(
-        should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: checkpoint.save(t, tmp_path, "shot")
+        should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: checkpoints.save(t, tmp_path, "shot")
     )
     assert not part.run(Budget(steps=11), hooks)
     part = Trainer(TINY, *shot(), CPU, seed=3)
     np.random.seed(5)  # noqa: NPY002 (whatever else draws from the global generator must not matter)
-    checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], "shot")
+    checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], "shot")
     assert part.run(Budget(steps=11), Hooks())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, part.network.state_dict()[name]), name

@@ -13,7 +13,8 @@ from running import ROOT
 from small_training import SHOT, TINY, stop_at, trainer
 
 from internal_inpaint.methods.implicit.networks import NetworkConfig
-from internal_inpaint.training import checkpoint, loop
+from internal_inpaint import checkpoints
+from internal_inpaint.training import trainer as loop
 from internal_inpaint.training.budget import Budget, Schedule
 from internal_inpaint.training.config import PRESETS, batch_size
 from internal_inpaint.training.loop import Hooks, reconstruction_loss
@@ -37,11 +38,11 @@ def test_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_one
 
     part = trainer(config)
     for step in (5, 14):  # stopped twice, each time a new process would begin here
-        hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT))
+        hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT))
         assert not part.run(Budget(steps=23), hooks)
         part = trainer(config)
         torch.rand(7)  # whatever else has drawn from the global generator must not matter
-        checkpoint.resume(part, checkpoint.newest_first(tmp_path)[0], SHOT)
+        checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], SHOT)
     assert part.run(Budget(steps=23), Hooks())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, part.network.state_dict()[name]), name
@@ -172,12 +173,12 @@ def test_nan_goes_back_to_the_last_good_weights_with_a_smaller_step(monkeypatch)
 def test_a_loss_that_is_always_nan_is_given_up_and_the_checkpoint_stays_good(monkeypatch, tmp_path):
     t = trainer()
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
-    checkpoint.save(t, tmp_path, SHOT)
+    checkpoints.save(t, tmp_path, SHOT)
     monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(math.nan))
     with pytest.raises(loop.Diverged):
-        t.run(Budget(steps=20), Hooks(checkpoint=lambda t: checkpoint.save(t, tmp_path, SHOT)))
+        t.run(Budget(steps=20), Hooks(checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT)))
     saved = trainer()
-    checkpoint.resume(saved, checkpoint.newest_first(tmp_path)[0], SHOT)
+    checkpoints.resume(saved, checkpoints.newest_first(tmp_path)[0], SHOT)
     assert all(torch.isfinite(p).all() for p in saved.network.parameters())
 
 

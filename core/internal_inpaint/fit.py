@@ -16,17 +16,14 @@ from internal_inpaint.events import Events
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
-from internal_inpaint.methods.implicit.config import ImplicitConfig
-from internal_inpaint.methods.implicit.encoders import own_encoder
-from internal_inpaint.methods.implicit.method import Encoder
-from internal_inpaint.methods.registry import method_of
+from internal_inpaint.methods.implicit.encoders import Vgg19
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig, preset, with_network
 from internal_inpaint.training.device import has_bf16, precision, trains_in_bf16
-from internal_inpaint.training.fill_task import FillTask
+from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.levels import Level, plan_levels, whole_steps
 from internal_inpaint.training.state import Counters, Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
@@ -193,7 +190,6 @@ class _Fitted:
     """A level in training, and what the next finer one is given of it."""
 
     trainer: Trainer
-    task: FillTask
     store: FrameStore
     place: Path
     views: int
@@ -211,31 +207,22 @@ def _begin(context: Context, level: Level, store: FrameStore, views: int, before
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
-    frames, state = _on_device(store, context)
-    config, encoder = _with_encoder(level.config, context, frames, state)
-    method = method_of(config.method, encoder=encoder)
     newest = checkpoints.newest(place)
     bf16 = trains_in_bf16(context.device) if newest is None else checkpoints.read_about(newest).counters.bf16
-    prior = None
-    if before is not None:
-        network, coarser = before.trainer.best_network(), before.trainer.method
-        prior = before.task.as_prior(lambda clip: coarser.fill(network, clip), before.trainer.counters.crop)
-    task = FillTask(
-        config,
-        frames,
-        state,
+    trainer = fill_trainer(
+        level.config,
+        *_on_device(store, context),
         context.device,
         context.job.seed,
-        method.geometry.frames,
+        bf16,
+        before.trainer if before else None,
+        _vgg19(level.config, context),
         views,
-        before.task if before else None,
-        prior,
     )
-    trainer = Trainer(method, task, config, context.device, context.job.seed, bf16)
     if newest is not None:
         checkpoints.resume(trainer, newest, store.fingerprint)
     _renew_best_score(trainer, before)
-    return _Fitted(trainer, task, store, place, views)
+    return _Fitted(trainer, store, place, views)
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
@@ -245,17 +232,11 @@ def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
         trainer.counters.prior, trainer.counters.best_psnr = prior, None
 
 
-def _with_encoder(
-    config: TrainingConfig, context: Context, frames: torch.Tensor, state: torch.Tensor
-) -> tuple[TrainingConfig, Encoder | None]:
-    """The encoder of the anti-ambiguity term, and the recipe with its name in it."""
-    settings: ImplicitConfig = config.method
-    if not settings.ambiguity:
-        return config, None
-    if context.job.vgg19 is None:
-        return config, own_encoder(settings.encoder, frames, state, context.device)
-    vgg = load_vgg19(Path(context.job.vgg19), context.device)
-    return replace(config, method=replace(settings, encoder=vgg.name)), vgg
+def _vgg19(config: TrainingConfig, context: Context) -> Vgg19 | None:
+    """The encoder of the anti-ambiguity term that the job names, where the recipe has that term."""
+    if context.job.vgg19 is None or not config.method.ambiguity:
+        return None
+    return load_vgg19(Path(context.job.vgg19), context.device)
 
 
 def _on_device(store: FrameStore, context: Context) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Clip
+from internal_inpaint.methods.implicit.encoders import Vgg19, own_encoder
+from internal_inpaint.methods.registry import method_of
 from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.patches import PatchSampler
 from internal_inpaint.training.prior import CoarsePrior
 from internal_inpaint.training.sampling import HoleSampler, crop_size, hole_boxes
 from internal_inpaint.training.task import Work
+from internal_inpaint.training.trainer import Trainer
 from internal_inpaint.training.validation import HeldOut, at_size, choose_held_out, held_out_psnr
 
 HELD_OUT_HOLES = 8
@@ -100,3 +105,37 @@ class FillTask:
     ) -> HoleSampler:
         planes = self._frames, self._state, tuple(crop), self.device
         return kind(*planes, held_out, self._boxes, self._prior, holes, self._offsets, self._views)
+
+
+def fill_trainer(
+    config: TrainingConfig,
+    frames: Tensor,
+    state: Tensor,
+    device: torch.device,
+    seed: int = 0,
+    bf16: bool = False,
+    coarser: Trainer | None = None,
+    encoder: Vgg19 | None = None,
+    views: int = 1,
+) -> Trainer:
+    """A new training of a shot's fill at one level.
+
+    Args:
+        config: the recipe; the trainer's names the encoder that it was given.
+        frames, state, device, seed, views: as ``FillTask``.
+        bf16: as ``Trainer``.
+        coarser: the training of the next coarser level, whose picture is the network's prior.
+        encoder: VGG-19 for the anti-ambiguity term; ``None`` is the one of our own that ``config`` names.
+    """
+    settings = config.method
+    if encoder is not None and settings.ambiguity:
+        config = replace(config, method=replace(settings, encoder=encoder.name))
+    elif settings.ambiguity:
+        encoder = own_encoder(settings.encoder, frames, state, device)
+    method = method_of(config.method, encoder=encoder)
+    before, prior = None, None
+    if coarser is not None:
+        before, network = coarser.task, coarser.best_network()
+        prior = before.as_prior(partial(coarser.method.fill, network), coarser.counters.crop)
+    task = FillTask(config, frames, state, device, seed, method.geometry.frames, views, before, prior)
+    return Trainer(method, task, config, device, seed, bf16)
