@@ -52,9 +52,14 @@ def plan(
     first = None
     if folder is not None:
         sizes = [checkpoints.read_about(newest).size for newest in map(checkpoints.newest, folder.levels()) if newest]
-        first = min(sizes, default=None)
+        first = min((size for size in sizes if _reduces(canvas, size)), default=None)
     levels = plan_levels(canvas, recipe(job), device.type == "cuda", first)
     return levels if folder is None else tuple(_as_begun(level, folder) for level in levels)
+
+
+def _reduces(canvas: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a level's size is one that a plate may be reduced to: not that of another plate."""
+    return size[0] <= canvas[0] and abs(size[0] * canvas[1] - size[1] * canvas[0]) <= 2 * max(canvas)
 
 
 def _as_begun(level: Level, folder: JobFolder) -> Level:
@@ -66,13 +71,17 @@ def _as_begun(level: Level, folder: JobFolder) -> Level:
     return replace(level, config=config)
 
 
-def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device) -> Budget:
-    """The job's budget for all levels together, else the preset's for this kind of device."""
-    config = recipe(job)
+def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device, warm: bool = False) -> Budget:
+    """The job's budget for all levels together, else the preset's for this kind of device.
+
+    Args:
+        warm: the training starts from weights that were trained before; the preset's budget is then ``WARM`` of it.
+    """
+    config, share = recipe(job), WARM if warm else 1.0
     if job.steps is None and job.time is None:
         if device.type == "cpu" and config.cpu_seconds is not None:
-            return Budget(seconds=config.cpu_seconds)
-        return Budget(steps=whole_steps(levels, config))
+            return Budget(seconds=share * config.cpu_seconds)
+        return Budget(steps=round(share * whole_steps(levels, config)))
     return Budget(job.steps, job.time)
 
 
@@ -84,12 +93,16 @@ def fit(
     Raises:
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
-    whole = whole_budget(context.job, levels, context.device)
+    sources = _sources(context, levels, stores)
+    warm = _is_warm(levels, sources, context.folder)
+    whole = whole_budget(context.job, levels, context.device, warm)
+    if any(sources):
+        context.events.tell(message="continuing from weights that were trained before")
     told = _Reporter(context.events, levels, whole)
     before: _Fitted | None = None
     trained: list[TrainedLevel] = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        before = _begin(context, level, store, len(shot.views), before)
+        before = _begin(context, level, store, len(shot.views), before, sources[number])
         trainer = before.trainer
         told.begin(number, trainer)
 
@@ -113,6 +126,8 @@ def fit(
         context.check_stop()
         told.end(trainer)
         trained.append(before.trained())
+    # Levels of a plate of another size have served as a start.
+    context.folder.keep_levels({level.name for level in levels})
     return _trained_shot(trained, stores, shot, trainer.counters.bf16)
 
 
@@ -202,13 +217,16 @@ class _Fitted:
         return _trained_level(trainer.method, trainer.best_network(), self.store, self.views, trainer.counters)
 
 
-def _begin(context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None) -> _Fitted:
-    """A level's trainer, as new or as its newest checkpoint has it."""
+def _begin(
+    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, source: Path | None
+) -> _Fitted:
+    """A level's trainer: as its newest checkpoint has it, with the weights of ``source``, or untrained."""
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
     newest = checkpoints.newest(place)
-    bf16 = trains_in_bf16(context.device) if newest is None else checkpoints.read_about(newest).counters.bf16
+    resumed = newest is not None and checkpoints.fingerprint_of(newest) == store.fingerprint
+    bf16 = checkpoints.read_about(newest).counters.bf16 if resumed else trains_in_bf16(context.device)
     trainer = fill_trainer(
         level.config,
         *_on_device(store, context),
@@ -219,10 +237,58 @@ def _begin(context: Context, level: Level, store: FrameStore, views: int, before
         _vgg19(level.config, context),
         views,
     )
-    if newest is not None:
+    if resumed:
         checkpoints.resume(trainer, newest, store.fingerprint)
+    elif source is not None:
+        # Another matte, plate or range of frames than it was trained for: its own weights are the best start.
+        source = checkpoints.set_aside(place) or source
+        trainer.counters.warm = checkpoints.start_from(trainer, source)
+        if not trainer.counters.warm:
+            context.events.tell(warning=f"{source} holds weights of another network: the training starts anew")
     _renew_best_score(trainer, before)
     return _Fitted(trainer, store, place, views)
+
+
+def _sources(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Path | None]:
+    """What each level starts from that has nothing to resume: its own former weights, else another folder's."""
+    other = _newest_by_size(context.folder) if context.job.start_from is None else start_from_folder(context.job)
+    sources: list[Path | None] = []
+    for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
+        place = context.folder.level(level.name)
+        newest = checkpoints.newest(place)
+        if newest is not None and checkpoints.fingerprint_of(newest) == store.fingerprint:
+            sources.append(None)
+        elif newest is not None:
+            sources.append(newest)
+        else:
+            aside = checkpoints.aside(place)
+            # Levels of another plate have other names: the coarsest is like the coarsest.
+            sources.append(aside or (other[min(number, len(other) - 1)] if other else None))
+    return sources
+
+
+def start_from_folder(job: Job) -> list[Path]:
+    """The newest checkpoint of each level of the job folder that ``start_from`` names, the coarsest first.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = _newest_by_size(JobFolder(Path(job.start_from)))
+    if not found:
+        raise BadInput(f"--start-from {job.start_from} has no checkpoint: name a job folder that was trained")
+    return found
+
+
+def _newest_by_size(folder: JobFolder) -> list[Path]:
+    found = [newest for newest in map(checkpoints.newest, folder.levels()) if newest]
+    return sorted(found, key=lambda checkpoint: checkpoints.read_about(checkpoint).size)
+
+
+def _is_warm(levels: tuple[Level, ...], sources: list[Path | None], folder: JobFolder) -> bool:
+    """Whether this training continues another one, now or since an earlier attempt."""
+    begun = [checkpoints.newest(folder.level(level.name)) for level in levels]
+    resumed = [newest for newest, source in zip(begun, sources, strict=True) if newest and source is None]
+    return any(sources) or any(checkpoints.read_about(newest).counters.warm for newest in resumed)
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:

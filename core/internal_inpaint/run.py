@@ -16,7 +16,16 @@ from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import Events
 from internal_inpaint.export.onnx_runtime import on_onnxruntime, providers, require
 from internal_inpaint.files import as_user_error
-from internal_inpaint.fit import fit, load_trained, plan, recipe, renewed, require_checkpoint, warn_of_precision
+from internal_inpaint.fit import (
+    fit,
+    load_trained,
+    plan,
+    recipe,
+    renewed,
+    require_checkpoint,
+    start_from_folder,
+    warn_of_precision,
+)
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
@@ -137,6 +146,8 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
     """Open the shot and check everything that can be refused without reading a pixel."""
     if job.vgg19 is not None and mode.train:
         load_vgg19(Path(job.vgg19), torch.device("cpu"))
+    if job.start_from is not None and mode.train:
+        start_from_folder(job)
     shot = open_shot(shot_settings(job))
     refuse_nothing_to_do(job, shot)
     if job.task == "propagate-matte":

@@ -2,7 +2,7 @@
 
 from internal_inpaint.roto.config import RotoConfig, default_budget
 from internal_inpaint.roto.enlarge import enlarge_matte
-from internal_inpaint.roto.propagate import is_found, propagate
+from internal_inpaint.roto.propagate import propagate
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.writer import MatteWriter
 
@@ -12,6 +12,5 @@ __all__ = [
     "RotoConfig",
     "default_budget",
     "enlarge_matte",
-    "is_found",
     "propagate",
 ]
