@@ -105,6 +105,8 @@ def set_aside(folder: Path) -> Path | None:
     if (found := newest(folder)) is not None:
         remove_set_aside(folder)
         replace(found, folder / f"{BEFORE}{found.name}")
+        for older in newest_first(folder):
+            shutil.rmtree(older, ignore_errors=True)
     return aside(folder)
 
 

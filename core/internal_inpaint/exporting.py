@@ -13,9 +13,10 @@ from internal_inpaint.errors import BadInput
 from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_runtime import require
 from internal_inpaint.files import appearing
-from internal_inpaint.fit import load_trained, plan, require_checkpoint
+from internal_inpaint.fit import load_trained, require_checkpoint
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.plan import levels_of
 from internal_inpaint.run import shot_settings
 from internal_inpaint.shot import FrameStore, open_shot, open_store
 from internal_inpaint.version import __version__
@@ -78,7 +79,7 @@ def trained(job: Job, folder: Path) -> ExportedShot:
 def _trained(job: Job, folder: JobFolder) -> ExportedShot:
     require_checkpoint(folder)
     shot, cpu = open_shot(shot_settings(job)), torch.device("cpu")
-    levels = plan(job, (shot.canvas.height, shot.canvas.width), cpu, folder)
+    levels = levels_of(job, (shot.canvas.height, shot.canvas.width), cpu, folder)
     there = tuple(level for level in levels if newest(folder.level(level.name)))
     if not there:
         raise BadInput(f"{folder.checkpoints} lacks the first level: run `internal-inpaint run {folder}` again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,76 +13,21 @@ from internal_inpaint import checkpoints
 from internal_inpaint.context import Context
 from internal_inpaint.errors import BadInput, InpaintError, TrainingDiverged
 from internal_inpaint.events import Events
-from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.encoders import Vgg19
+from internal_inpaint.plan import Start, is_warm, starts_of, whole_budget
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.config import TrainingConfig, preset, with_network
+from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.device import has_bf16, precision, trains_in_bf16
 from internal_inpaint.training.fill_task import fill_trainer
-from internal_inpaint.training.levels import Level, plan_levels, whole_steps
+from internal_inpaint.training.levels import Level
 from internal_inpaint.training.state import Counters, Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
 from internal_inpaint.vgg19 import load_vgg19
-
-WARM = 0.3  # of the preset's budget, where a training goes on from the weights of a shot that is nearly the same
-
-
-def recipe(job: Job) -> TrainingConfig:
-    """The job's preset, with the network that was asked for."""
-    config = preset(job.quality)
-    return config if job.network is None else with_network(config, job.network)
-
-
-def plan(
-    job: Job, canvas: tuple[int, int], device: torch.device, folder: JobFolder | None = None
-) -> tuple[Level, ...]:
-    """The levels of a job, the coarsest first.
-
-    Sizes and patches depend on the kind of device. A training that is resumed on another kind keeps its own.
-
-    Args:
-        canvas: (height, width) of the plate.
-        folder: with the checkpoints of an earlier run.
-    """
-    first = None
-    if folder is not None:
-        sizes = [checkpoints.read_about(newest).size for newest in map(checkpoints.newest, folder.levels()) if newest]
-        first = min((size for size in sizes if _reduces(canvas, size)), default=None)
-    levels = plan_levels(canvas, recipe(job), device.type == "cuda", first)
-    return levels if folder is None else tuple(_as_begun(level, folder) for level in levels)
-
-
-def _reduces(canvas: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a level's size is one that a plate may be reduced to: not that of another plate."""
-    return size[0] <= canvas[0] and abs(size[0] * canvas[1] - size[1] * canvas[0]) <= 2 * max(canvas)
-
-
-def _as_begun(level: Level, folder: JobFolder) -> Level:
-    newest = checkpoints.newest(folder.level(level.name))
-    if newest is None:
-        return level
-    before = checkpoints.read_about(newest).config
-    config = replace(level.config, crop_smallest=before.crop_smallest, crop_pixels=before.crop_pixels)
-    return replace(level, config=config)
-
-
-def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device, warm: bool = False) -> Budget:
-    """The job's budget for all levels together, else the preset's for this kind of device.
-
-    Args:
-        warm: the training starts from weights that were trained before; the preset's budget is then ``WARM`` of it.
-    """
-    config, share = recipe(job), WARM if warm else 1.0
-    if job.steps is None and job.time is None:
-        if device.type == "cpu" and config.cpu_seconds is not None:
-            return Budget(seconds=share * config.cpu_seconds)
-        return Budget(steps=round(share * whole_steps(levels, config)))
-    return Budget(job.steps, job.time)
 
 
 def fit(
@@ -93,16 +38,15 @@ def fit(
     Raises:
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
-    sources = _sources(context, levels, stores)
-    warm = _is_warm(levels, sources, context.folder)
-    whole = whole_budget(context.job, levels, context.device, warm)
-    if any(sources):
-        context.events.tell(message="continuing from weights that were trained before")
+    starts = starts_of(context, levels, stores)
+    whole = whole_budget(context.job, levels, context.device, is_warm(starts))
+    if any(start.checkpoint and not start.same for start in starts):
+        context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
     told = _Reporter(context.events, levels, whole)
     before: _Fitted | None = None
     trained: list[TrainedLevel] = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        before = _begin(context, level, store, len(shot.views), before, sources[number])
+        before = _begin(context, level, store, len(shot.views), before, starts[number])
         trainer = before.trainer
         told.begin(number, trainer)
 
@@ -218,15 +162,13 @@ class _Fitted:
 
 
 def _begin(
-    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, source: Path | None
+    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, start: Start
 ) -> _Fitted:
-    """A level's trainer: as its newest checkpoint has it, with the weights of ``source``, or untrained."""
+    """A level's trainer, ready to run."""
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
-    newest = checkpoints.newest(place)
-    resumed = newest is not None and checkpoints.fingerprint_of(newest) == store.fingerprint
-    bf16 = checkpoints.read_about(newest).counters.bf16 if resumed else trains_in_bf16(context.device)
+    bf16 = checkpoints.read_about(start.checkpoint).counters.bf16 if start.same else trains_in_bf16(context.device)
     trainer = fill_trainer(
         level.config,
         *_on_device(store, context),
@@ -237,58 +179,24 @@ def _begin(
         _vgg19(level.config, context),
         views,
     )
-    if resumed:
-        checkpoints.resume(trainer, newest, store.fingerprint)
-    elif source is not None:
-        # Another matte, plate or range of frames than it was trained for: its own weights are the best start.
-        source = checkpoints.set_aside(place) or source
-        trainer.counters.warm = checkpoints.start_from(trainer, source)
-        if not trainer.counters.warm:
-            context.events.tell(warning=f"{source} holds weights of another network: the training starts anew")
+    fitted = _Fitted(trainer, store, place, views)
+    if start.same:
+        checkpoints.resume(trainer, start.checkpoint, store.fingerprint)
+        if start.checkpoint.parent != place:
+            fitted.save(trainer)
+    elif start.checkpoint is not None:
+        _warm_start(trainer, start.checkpoint, place, context)
     _renew_best_score(trainer, before)
-    return _Fitted(trainer, store, place, views)
+    return fitted
 
 
-def _sources(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Path | None]:
-    """What each level starts from that has nothing to resume: its own former weights, else another folder's."""
-    other = _newest_by_size(context.folder) if context.job.start_from is None else start_from_folder(context.job)
-    sources: list[Path | None] = []
-    for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        place = context.folder.level(level.name)
-        newest = checkpoints.newest(place)
-        if newest is not None and checkpoints.fingerprint_of(newest) == store.fingerprint:
-            sources.append(None)
-        elif newest is not None:
-            sources.append(newest)
-        else:
-            aside = checkpoints.aside(place)
-            # Levels of another plate have other names: the coarsest is like the coarsest.
-            sources.append(aside or (other[min(number, len(other) - 1)] if other else None))
-    return sources
-
-
-def start_from_folder(job: Job) -> list[Path]:
-    """The newest checkpoint of each level of the job folder that ``start_from`` names, the coarsest first.
-
-    Raises:
-        BadInput: there is none.
-    """
-    found = _newest_by_size(JobFolder(Path(job.start_from)))
-    if not found:
-        raise BadInput(f"--start-from {job.start_from} has no checkpoint: name a job folder that was trained")
-    return found
-
-
-def _newest_by_size(folder: JobFolder) -> list[Path]:
-    found = [newest for newest in map(checkpoints.newest, folder.levels()) if newest]
-    return sorted(found, key=lambda checkpoint: checkpoints.read_about(checkpoint).size)
-
-
-def _is_warm(levels: tuple[Level, ...], sources: list[Path | None], folder: JobFolder) -> bool:
-    """Whether this training continues another one, now or since an earlier attempt."""
-    begun = [checkpoints.newest(folder.level(level.name)) for level in levels]
-    resumed = [newest for newest, source in zip(begun, sources, strict=True) if newest and source is None]
-    return any(sources) or any(checkpoints.read_about(newest).counters.warm for newest in resumed)
+def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Context) -> None:
+    """Another matte, plate or range of frames than the weights were trained for: they are the best start."""
+    if checkpoint.parent == place:
+        checkpoint = checkpoints.set_aside(place)
+    trainer.counters.warm = checkpoints.start_from(trainer, checkpoint)
+    if not trainer.counters.warm:
+        context.events.tell(warning=f"{checkpoint} holds weights of another network: the training starts anew")
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:

@@ -19,11 +19,8 @@ from internal_inpaint.files import as_user_error
 from internal_inpaint.fit import (
     fit,
     load_trained,
-    plan,
-    recipe,
     renewed,
     require_checkpoint,
-    start_from_folder,
     warn_of_precision,
 )
 from internal_inpaint.job import Job
@@ -31,6 +28,7 @@ from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.plan import levels_of, recipe, start_from_folder
 from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
@@ -159,7 +157,7 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
 def ingest(context: Context, shot: Shot) -> tuple[tuple[Level, ...], tuple[FrameStore, ...]]:
     """Read the whole shot into a store for each level that it is trained at."""
     canvas = (shot.canvas.height, shot.canvas.width)
-    levels = plan(context.job, canvas, context.device, context.folder)
+    levels = levels_of(context.job, canvas, context.device, context.folder)
     context.events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
     stores = build_stores(
         shot,
