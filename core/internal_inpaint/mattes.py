@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from internal_inpaint.control import STOPPED, StopRequest
 from internal_inpaint.errors import BadInput, Stopped
@@ -24,11 +23,11 @@ from internal_inpaint.propagation import (
     Propagated,
     PropagationConfig,
     default_budget,
-    enlarge_matte,
     is_found,
     propagate,
 )
 from internal_inpaint.reduce import reduced
+from internal_inpaint.resample import reduce_max, resize_matte
 from internal_inpaint.shot import Picture, Shot, build_stores, compact_frames, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks, Progress
@@ -221,7 +220,7 @@ def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
     small = reduced(matte[..., None], size)[..., 0]
     if (matte > 0.5).any() and not (small > 0.5).any():
-        small = F.adaptive_max_pool2d(torch.from_numpy(np.ascontiguousarray(matte))[None], size)[0].numpy()
+        small = reduce_max(matte, size)
     return small
 
 
@@ -270,4 +269,4 @@ def _matte(shot: Shot, found: Propagated, picture: Picture) -> np.ndarray:
     """The matte of one picture on the canvas ``[H, W]``: as drawn where it was drawn."""
     if shot.has_own_matte(picture):
         return shot.load_matte(picture.index)
-    return enlarge_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))
+    return resize_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))

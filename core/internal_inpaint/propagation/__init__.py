@@ -1,7 +1,6 @@
 """Roto one frame, get the rest: a matte for every frame from the mattes of one or a few."""
 
 from internal_inpaint.propagation.config import PropagationConfig, default_budget
-from internal_inpaint.propagation.enlarge import enlarge_matte
 from internal_inpaint.propagation.propagate import is_found, propagate
 from internal_inpaint.propagation.result import Propagated
 from internal_inpaint.propagation.writer import MatteWriter
@@ -11,7 +10,6 @@ __all__ = [
     "Propagated",
     "PropagationConfig",
     "default_budget",
-    "enlarge_matte",
     "is_found",
     "propagate",
 ]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internal_inpaint.rendering.inference import REACH, enlarge, fill_frame
+from internal_inpaint.resample import reduce_max
 
 NEAR = 4  # pixels of a coarser stage, beside those wanted, that enlarging and the finer network's prior read
 
@@ -96,5 +97,5 @@ def _looked_at(wanted: Tensor) -> Tensor:
 
 def reduced_to(wanted: Tensor, size: tuple[int, int]) -> Tensor:
     """``[h, w]`` bool of a coarser size: pixels under any wanted one, and a few round them."""
-    small = F.adaptive_max_pool2d(wanted[None, None].float(), size)
+    small = torch.from_numpy(reduce_max(wanted.numpy(), size))[None, None].float()
     return F.max_pool2d(small, 2 * NEAR + 1, stride=1, padding=NEAR)[0, 0] > 0
