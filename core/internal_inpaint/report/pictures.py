@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from internal_inpaint.report.contact_sheet import srgb_encoded
+from internal_inpaint.resample import reduce_area
 
 # From invented to shown: dark red, amber, pale; told apart by lightness too, and by those who see no red or green.
 CONFIDENCE_COLOURS = np.array([[0.72, 0.05, 0.22], [0.95, 0.55, 0.10], [0.98, 0.95, 0.62]], np.float32)
@@ -49,8 +50,8 @@ def reduced(picture: np.ndarray, width: int) -> np.ndarray:
     scale = min(1.0, width / wide, 4 * width / height)
     if scale == 1.0:
         return picture
-    size = max(1, round(wide * scale)), max(1, round(height * scale))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    size = max(1, round(height * scale)), max(1, round(wide * scale))
+    return reduce_area(picture, size)
 
 
 def _tint(colour: np.ndarray, alpha: np.ndarray) -> str:

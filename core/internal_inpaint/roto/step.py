@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from internal_inpaint.context import Context
 from internal_inpaint.errors import BadInput
@@ -17,9 +16,8 @@ from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.ledger import Ledger
-from internal_inpaint.reduce import reduced
+from internal_inpaint.resample import reduce_area, reduce_max, resize_matte
 from internal_inpaint.roto.config import RotoConfig, default_budget
-from internal_inpaint.roto.enlarge import enlarge_matte
 from internal_inpaint.roto.propagate import propagate
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.writer import MatteWriter
@@ -198,9 +196,9 @@ def _inputs(shot: Shot) -> list:
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
-    small = reduced(matte[..., None], size)[..., 0]
+    small = reduce_area(matte, size)
     if (matte > 0.5).any() and not (small > 0.5).any():
-        small = F.adaptive_max_pool2d(torch.from_numpy(np.ascontiguousarray(matte))[None], size)[0].numpy()
+        small = reduce_max(matte, size)
     return small
 
 
@@ -219,4 +217,4 @@ def _matte(shot: Shot, found: Propagated, picture: Picture) -> np.ndarray:
     """The matte of one picture on the canvas ``[H, W]``: as drawn where it was drawn."""
     if shot.has_own_matte(picture):
         return shot.load_matte(picture.index)
-    return enlarge_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))
+    return resize_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from internal_inpaint.errors import BadInput
+from internal_inpaint.resample import interpolate_linear
 from internal_inpaint.shot.image import Window
 
 # Below this (and above one minus this) a matte value is filtering or compression noise.
@@ -61,8 +62,8 @@ def resample_matte(
     columns = _source_positions(
         np.arange(canvas.x, canvas.right), plate_display.x, plate_display.width, matte_display.width
     )
-    row_blended = _interpolate(matte, rows + matte_display.y - data.y, axis=0)
-    return _interpolate(row_blended, columns + matte_display.x - data.x, axis=1)
+    row_blended = interpolate_linear(matte, rows + matte_display.y - data.y, axis=0)
+    return interpolate_linear(row_blended, columns + matte_display.x - data.x, axis=1)
 
 
 def grow_matte(matte: np.ndarray, pixels: int) -> np.ndarray:
@@ -122,15 +123,3 @@ def _widen(matte: np.ndarray, diagonal: bool) -> np.ndarray:
 def _source_positions(pixels: np.ndarray, start: int, size: int, matte_size: int) -> np.ndarray:
     """Where the centres of plate pixels fall in the matte's display window, along one axis, in pixels."""
     return (pixels + 0.5 - start) / size * matte_size - 0.5
-
-
-def _interpolate(values: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
-    """Linear interpolation along one axis; positions wholly outside the array give 0."""
-    count = values.shape[axis]
-    lower = np.floor(positions).astype(int)
-    weight = (positions - lower).astype(np.float32)
-    weight = weight.reshape((-1, 1) if axis == 0 else (1, -1))
-    first = np.take(values, np.clip(lower, 0, count - 1), axis)
-    second = np.take(values, np.clip(lower + 1, 0, count - 1), axis)
-    inside = ((positions >= -0.5) & (positions <= count - 0.5)).reshape(weight.shape)
-    return (first * (1 - weight) + second * weight) * inside
