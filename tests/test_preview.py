@@ -13,9 +13,7 @@ from internal_inpaint.report.contact_sheet import GAP, MOST_WIDTH, Row, write_co
 
 SIZES = [(240, 443), (540, 960), (1080, 1920)]
 LEVELS = [
-    TrainedLevel(
-        ImplicitMethod(ImplicitConfig()), torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size))
-    )
+    TrainedLevel(ImplicitMethod(ImplicitConfig()), torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size)))
     for size in SIZES
 ]
 

@@ -118,7 +118,7 @@ def test_training_hides_strokes_but_is_judged_by_holes_like_the_shots():
     for t, seen in scored.items():
         t.task.score(lambda clip, t=t, seen=seen: seen.append(clip.synthetic) or t.fill(clip))
     assert scored[plain]
-    assert all(map(torch.equal, scored[trainer], scored[plain], strict=True))
+    assert all(torch.equal(*masks) for masks in zip(scored[trainer], scored[plain], strict=True))
 
 
 def test_interrupted_training_with_strokes_ends_with_the_same_weights(tmp_path):
