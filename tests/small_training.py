@@ -1,16 +1,27 @@
 """A shot and a network so small that a training takes seconds."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
+from internal_inpaint import checkpoints
+from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.fill_task import fill_trainer
-from internal_inpaint.training.sampling import HOLE
 
 CPU = torch.device("cpu")
-TINY = TrainingConfig(network=NetworkConfig("base", width=0.17), lr=5e-3, batch=2, crop_smallest=32)
+TINY = TrainingConfig(
+    method=ImplicitConfig(NetworkConfig("base", width=0.17)), lr=5e-3, batch=2, crop_smallest=(32, 32)
+)
 SHOT = "fingerprint of the shot"
+
+
+def with_method(config, **settings):
+    """The same recipe with other settings of its method."""
+    return replace(config, method=replace(config.method, **settings))
 
 
 def shot(frames=10, size=(48, 64)):
@@ -21,14 +32,19 @@ def shot(frames=10, size=(48, 64)):
         for i in range(frames)
     ]
     state = torch.zeros(frames, *size, dtype=torch.uint8)
-    state[:, 18:28, 26:38] = HOLE
+    state[:, 18:28, 26:38] = PixelState.HOLE
     pixels = torch.from_numpy(np.stack(pictures))
     return (pixels * (state == 0)[..., None]).half(), state
 
 
-def trainer(config=TINY, seed=3):
-    return Trainer(config, *shot(), CPU, seed)
+def trainer(config=TINY, seed=3, **options):
+    return fill_trainer(config, *shot(), CPU, seed, **options)
 
 
 def stop_at(t, step):
     return lambda: t.counters.step >= step
+
+
+def save(t, folder, fingerprint=SHOT):
+    """A checkpoint of a trainer of a fill."""
+    return checkpoints.save(t, folder, fingerprint, t.task.size)

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_training import CPU, shot, trainer
+from small_training import CPU, TINY, shot, trainer, with_method
 
 from clips import shared_folder
 from internal_inpaint.errors import BadInput
 from internal_inpaint.methods.implicit.encoders import (
     ENCODERS,
     VGG_CHANNELS,
+    NetworkFeatures,
     Patches,
-    encoder_from,
-    load_vgg19,
     own_encoder,
 )
+from internal_inpaint.vgg19 import load_vgg19
 
 
 def made_up_weights():
@@ -80,7 +80,7 @@ def test_the_shared_weights_tell_textures_apart():
     path = shared_folder() / "weights" / "vgg19_relu3_4.safetensors"
     if not path.is_file():
         pytest.skip(f"no VGG-19 weights at {path}")
-    encoder = encoder_from(path, CPU)
+    encoder = load_vgg19(path, CPU)
     y, x = np.mgrid[:48, :48].astype(np.float32)
     stripes, bars, moved = (np.sin(v) for v in (x, y, x + 2))
     pictures = torch.from_numpy(np.stack([stripes, bars, moved]))[:, None].expand(-1, 3, -1, -1)
@@ -119,7 +119,7 @@ def broken(folder, how):
 def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path, how):
     path = broken(tmp_path, how)
     with pytest.raises(BadInput) as refused:
-        encoder_from(path, CPU)
+        load_vgg19(path, CPU)
     message = str(refused.value)
     assert str(path) in message
     assert "\n" not in message
@@ -148,15 +148,25 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_is_run(tmp_path, writ
     assert not trace.exists()
 
 
-def test_without_a_file_there_is_no_outside_encoder():
-    assert encoder_from(None, CPU) is None
+def test_without_a_file_the_term_takes_an_encoder_of_our_own():
+    config = with_method(TINY, ambiguity=0.1, regularise_share=1.0)
+    t = trainer(config)
+    assert t.recipe == config
+    assert config.method.encoder in ENCODERS
+    clip = t.task.draw(t.rng, 2, t.counters.crop, True)
+    losses = t.method.step(t.network, clip, 1.0, t.rng)["network"]
+    assert float(losses["ambiguity"]) > 0
+
+
+def ours(name, network):
+    return own_encoder(name, *shot(), CPU) or NetworkFeatures(network)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("size", [(48, 64), (50, 67), (16, 16)])
 def test_ours_give_a_vector_every_four_pixels_and_gradients_to_the_picture_alone(name, size):
     t = trainer()
-    encoder = own_encoder(name, t.network, *shot(), CPU)
+    encoder = ours(name, t.network)
     picture = torch.rand(2, 3, *size, requires_grad=True)
     features = encoder(picture, torch.ones(2, 1, *size))
     assert features.shape[2:] == (size[0] // 4, size[1] // 4)
@@ -168,7 +178,7 @@ def test_ours_give_a_vector_every_four_pixels_and_gradients_to_the_picture_alone
 @pytest.mark.parametrize("name", ENCODERS)
 def test_ours_do_not_see_what_is_not_known(name):
     t = trainer()
-    encoder = own_encoder(name, t.network, *shot(), CPU)
+    encoder = ours(name, t.network)
     picture, known = torch.rand(1, 3, 48, 64), torch.ones(1, 1, 48, 64)
     known[..., 10:30, 20:40] = 0
     with torch.no_grad():

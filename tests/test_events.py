@@ -4,6 +4,7 @@ import json
 import time
 
 from internal_inpaint.events import Events, display, sentence
+from internal_inpaint.job_folder import JobFolder
 
 
 def lines(folder):
@@ -11,7 +12,7 @@ def lines(folder):
 
 
 def test_status_is_the_last_event_and_has_the_contracts_fields(tmp_path):
-    events = Events(tmp_path)
+    events = Events(JobFolder(tmp_path))
     events.tell(stage="train", step=3, steps=10, loss=0.25, psnr=21.5, eta_s=12.0, progress=0.3)
     status = json.loads((tmp_path / "status.json").read_text())
     promised = [
@@ -45,7 +46,7 @@ def test_a_slow_run_is_heard_of_though_it_tells_nothing(tmp_path):
     def updated():
         return json.loads((tmp_path / "status.json").read_text())["updated"]
 
-    events = Events(tmp_path)
+    events = Events(JobFolder(tmp_path))
     with events.heartbeat(seconds=0.1):
         events.tell(stage="train", step=7)
         told = updated()
@@ -61,21 +62,21 @@ def test_a_slow_run_is_heard_of_though_it_tells_nothing(tmp_path):
 
 
 def test_a_message_belongs_to_one_event(tmp_path):
-    events = Events(tmp_path)
+    events = Events(JobFolder(tmp_path))
     events.tell(message="hello")
     events.tell(stage="train")
     assert json.loads((tmp_path / "status.json").read_text())["message"] is None
 
 
 def test_nan_never_reaches_the_files(tmp_path):
-    Events(tmp_path).tell(loss=float("nan"), psnr=float("inf"))
+    Events(JobFolder(tmp_path)).tell(loss=float("nan"), psnr=float("inf"))
     assert "NaN" not in (tmp_path / "status.json").read_text()
     assert "Inf" not in (tmp_path / "events.jsonl").read_text()
 
 
 def test_a_line_torn_by_a_kill_does_not_swallow_the_next(tmp_path):
     (tmp_path / "events.jsonl").write_text('{"state": "runn')
-    Events(tmp_path).tell(stage="train")
+    Events(JobFolder(tmp_path)).tell(stage="train")
     last = (tmp_path / "events.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["stage"] == "train"
 

@@ -13,6 +13,7 @@ from running import ROOT
 from internal_inpaint import events
 from internal_inpaint import job as jobs
 from internal_inpaint.errors import BadInput
+from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.version import __version__ as engine_version
 from internal_inpaint_plugin import FORMAT, MAY_CHANGE, PluginError, Run, job_folder, read_job, read_status, write_job
 from internal_inpaint_plugin import __version__ as plugin_version
@@ -61,7 +62,7 @@ def test_newer_hosts_and_newer_engines_are_told_so(tmp_path):
     path.write_text(json.dumps(dict(json.loads(path.read_text()), version=FORMAT + 1)))
     with pytest.raises(BadInput, match="update it"):
         jobs.read_job(path)
-    events.Events(tmp_path).tell(stage="open")
+    events.Events(JobFolder(tmp_path)).tell(stage="open")
     status = tmp_path / "status.json"
     status.write_text(json.dumps(dict(json.loads(status.read_text()), version=FORMAT + 1)))
     with pytest.raises(PluginError, match="update the plugin"):
@@ -73,7 +74,7 @@ def test_newer_hosts_and_newer_engines_are_told_so(tmp_path):
 @pytest.mark.parametrize("state", ["running", "done", "stopped", "failed"])
 @pytest.mark.parametrize("stage", events.STAGES)
 def test_every_status_that_the_engine_writes_is_understood(tmp_path, state, stage):
-    said = events.Events(tmp_path)
+    said = events.Events(JobFolder(tmp_path))
     said.plan(*events.STAGES)
     told = {
         "step": 5,
@@ -103,7 +104,7 @@ def test_every_status_that_the_engine_writes_is_understood(tmp_path, state, stag
 
 
 def test_a_status_with_nothing_in_it_is_understood(tmp_path):
-    events.Events(tmp_path).tell()
+    events.Events(JobFolder(tmp_path)).tell()
     assert Run(tmp_path).look().state == "running"
 
 

@@ -17,6 +17,7 @@ import OpenImageIO as oiio
 import pytest
 
 from internal_inpaint import control
+from internal_inpaint.job_folder import JobFolder
 from internal_inpaint_plugin import PluginError, Run, last_run, read_job, run_for, write_job
 
 JOB = {"plate": "plate.####.exr", "output": "result/result.####.exr"}
@@ -151,7 +152,7 @@ def test_a_worker_that_is_slow_to_load_hears_a_stop_from_before_it_could(tmp_pat
     run.stop()
     monkeypatch.setattr(control.time, "time", lambda: now + 60)
     request = control.StopRequest()
-    request.watch(tmp_path)
+    request.watch(JobFolder(tmp_path))
     assert request()
 
 
@@ -164,7 +165,7 @@ def test_a_stop_for_an_earlier_run_stops_no_later_one(tmp_path, file):
     if file == "worker.json":
         os.utime(tmp_path / file)
     request = control.StopRequest()
-    request.watch(tmp_path)
+    request.watch(JobFolder(tmp_path))
     assert not request()
     assert not (tmp_path / "stop").exists()
 

@@ -5,24 +5,33 @@ import OpenImageIO as oiio
 import pytest
 import torch
 
+from internal_inpaint.methods.implicit.config import ImplicitConfig
+from internal_inpaint.methods.implicit.method import ImplicitMethod
 from internal_inpaint.preview import Preview
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.report.contact_sheet import GAP, MOST_WIDTH, Row, write_contact_sheet
 
 SIZES = [(240, 443), (540, 960), (1080, 1920)]
-STAGES = [RenderStage(torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size))) for size in SIZES]
+LEVELS = [
+    TrainedLevel(ImplicitMethod(ImplicitConfig()), torch.nn.Identity(), np.zeros((1, *size, 3)), np.zeros((1, *size)))
+    for size in SIZES
+]
 
 
-@pytest.mark.parametrize(("width", "stages"), [(300, 1), (480, 2), (960, 2), (961, 3), (9999, 3)])
-def test_of_a_large_plate_no_more_stages_are_rendered_than_can_be_seen(width, stages):
-    assert Cascade(STAGES).up_to(width).stages == tuple(STAGES[:stages])
+def trained(levels):
+    return TrainedShot(tuple(levels), None, SIZES[-1])
 
 
-def test_while_a_stage_finer_than_the_sheet_is_learned_the_sheet_is_made_once(tmp_path, monkeypatch):
-    preview, made = Preview(None, None, [0], tmp_path / "sheet.png"), []
-    monkeypatch.setattr(preview, "renew", lambda cascade: made.append(len(cascade.stages)))
+@pytest.mark.parametrize(("width", "levels"), [(300, 1), (480, 2), (960, 2), (961, 3), (9999, 3)])
+def test_of_a_large_plate_no_more_levels_are_rendered_than_can_be_seen(width, levels):
+    assert trained(LEVELS).up_to(width).levels == tuple(LEVELS[:levels])
+
+
+def test_while_a_level_finer_than_the_sheet_is_learned_the_sheet_is_made_once(tmp_path, monkeypatch):
+    preview, made = Preview(None, [0], tmp_path / "sheet.png"), []
+    monkeypatch.setattr(preview, "renew", lambda shown: made.append(len(shown.levels)))
     for learning in (1, 2, 3, 3, 3):
-        preview.renew_if_cheap(lambda learning=learning: Cascade(STAGES[:learning]))
+        preview.renew_if_cheap(lambda learning=learning: trained(LEVELS[:learning]))
     assert made == [1, 2, 2]
 
 

@@ -1,4 +1,4 @@
-"""Large plates and one-frame roto through the command line: stages, stopped and resumed, refused."""
+"""Large plates and one-frame roto through the command line: levels, stopped and resumed, refused."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from running import frame, internal_inpaint, pixels, shot_options, start, status, wait_for
 
-from internal_inpaint.run import Mode, run
+from internal_inpaint import run as engine
 from internal_inpaint.demo import make_sample_shot
 from internal_inpaint.job import Job
 
@@ -16,7 +16,7 @@ STEPS = ("--quality", "standard", "--steps", "16", "--device", "cpu", "--progres
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A plate larger than what a CPU learns in one stage."""
+    """A plate larger than what a CPU learns at one level."""
     return make_sample_shot(tmp_path_factory.mktemp("large"), frames=3, width=560, height=320)
 
 
@@ -29,7 +29,7 @@ def finished(large, tmp_path_factory):
     return output, work, done
 
 
-def test_a_large_plate_is_learned_in_stages_up_to_its_own_size(large, finished):
+def test_a_large_plate_is_learned_at_levels_up_to_its_own_size(large, finished):
     output, work, _ = finished
     sizes = sorted(path.name for path in (work / "checkpoints").iterdir())
     assert sizes == ["421x245", "576x336"]
@@ -58,7 +58,7 @@ def test_a_large_plate_is_learned_in_stages_up_to_its_own_size(large, finished):
         assert result[far][:, kept].tobytes() == plate[far].tobytes()
 
 
-def test_stopped_in_the_finer_stage_it_ends_as_if_it_had_not_been(large, finished, tmp_path):
+def test_stopped_in_the_finer_level_it_ends_as_if_it_had_not_been(large, finished, tmp_path):
     output, work = tmp_path / "clean.####.exr", tmp_path / "job"
     command = ["run", *shot_options(large, output, work), *STEPS, "--confidence-layer"]
     run = start(*command)
@@ -66,12 +66,12 @@ def test_stopped_in_the_finer_stage_it_ends_as_if_it_had_not_been(large, finishe
     run.terminate()
     assert run.wait(timeout=120) == 3
     assert status(work)["state"] == "stopped"
-    assert "going on from step" in internal_inpaint(*command).stdout
+    assert "resuming from step" in internal_inpaint(*command).stdout
     for number in large.frames:
         assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
 
 
-def test_killed_in_the_finer_stage_nothing_is_torn(large, finished, tmp_path):
+def test_killed_in_the_finer_level_nothing_is_torn(large, finished, tmp_path):
     output, work = tmp_path / "clean.####.exr", tmp_path / "job"
     shutil.copytree(finished[1], work)
     shutil.rmtree(work / "checkpoints" / "576x336")
@@ -87,7 +87,7 @@ def test_killed_in_the_finer_stage_nothing_is_torn(large, finished, tmp_path):
         assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
 
 
-def test_stopped_after_the_first_stage_it_can_be_rendered_as_it_is(large, finished, tmp_path):
+def test_stopped_after_the_first_level_it_can_be_rendered_as_it_is(large, finished, tmp_path):
     work = tmp_path / "job"
     shutil.copytree(finished[1], work)
     shutil.rmtree(work / "checkpoints" / "576x336")
@@ -101,10 +101,10 @@ def test_stopped_after_the_first_stage_it_can_be_rendered_as_it_is(large, finish
         assert not np.array_equal(one, other)
 
 
-def test_fewer_steps_than_stages_are_one_each_and_said_so(large, tmp_path):
+def test_fewer_steps_than_levels_are_one_each_and_said_so(large, tmp_path):
     shot = {"plate": large.plate, "matte": large.matte, "output": str(tmp_path / "c.####.exr")}
     told, job = [], Job(**shot, steps=1, matte_steps=9, device="cpu")
-    pipeline.run(job, tmp_path / "job", told.append, render=False)
+    engine.run(job, tmp_path / "job", told.append, engine.Mode(render=False))
     assert [(e["step"], e["steps"]) for e in told if e.get("steps")][-1] == (2, 2), "not step 2 of 1"
     assert any("--matte-steps are not used" in e.get("warning", "") for e in told)
     percents = [e["percent"] for e in told if "percent" in e]

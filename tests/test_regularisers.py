@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_training import CPU, SHOT, TINY, shot, stop_at, trainer
+from small_training import CPU, SHOT, TINY, save, stop_at, trainer, with_method
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from internal_inpaint.methods.implicit.networks import NetworkConfig
-from internal_inpaint.training import ambiguity, checkpoint, loop
+from internal_inpaint import checkpoints
+from internal_inpaint.methods.implicit import ambiguity
 from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss, drawn_points, nearest_points, seen_points
-from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.training.loop import Hooks, Trainer, best_network
-from internal_inpaint.training.regularise import Regularisers
-from internal_inpaint.training.sampling import HOLE
+from internal_inpaint.methods.implicit.config import ImplicitConfig
+from internal_inpaint.methods.implicit.method import ImplicitMethod
+from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.methods.implicit.stabilise import (
     KERNELS,
     Change,
@@ -25,8 +23,35 @@ from internal_inpaint.methods.implicit.stabilise import (
     draw_change,
     stabilise_loss,
 )
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.fill_task import fill_trainer
+from internal_inpaint.training.state import Hooks
 
-BOTH = dataclasses.replace(TINY, ambiguity=0.1, stabilise=0.2, patience=0)
+BOTH = with_method(dataclasses.replace(TINY, patience=0), ambiguity=0.1, stabilise=0.2)
+
+
+class Says(torch.nn.Module):
+    """A network that says what it is told the first time it is asked, and then goes by itself.
+
+    Attributes:
+        shown: what it was shown each time.
+    """
+
+    def __init__(self, network, first):
+        super().__init__()
+        self.network, self.shown, self._first = network, [], first
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.network, name)
+
+    def forward(self, *inputs):
+        self.shown.append(inputs)
+        return [self._first] if len(self.shown) == 1 else self.network(*inputs)
 
 
 class TestAmbiguity:
@@ -115,17 +140,16 @@ class TestAmbiguity:
         assert torch.equal(seen, expected)
 
     def test_the_real_hole_is_drawn_too_and_nothing_that_is_known(self):
-        t = trainer(dataclasses.replace(BOTH, stabilise=0.0))
-        sampler = t._sampler((48, 64), t.held_out.masks)
-        placements = [sampler.draw(t.rng) for _ in range(3)]
-        batch = sampler.gather(placements)
+        t = trainer(with_method(BOTH, stabilise=0.0))
+        batch = t.task.draw(t.rng, 3, (48, 64), True)
         output = (torch.rand(3, 3, 48, 64) * 2 - 1).requires_grad_()
-        t._regularisers(t._forward, sampler, placements, batch, output, t.rng).backward()
+        t.method.step(Says(t.network, output), batch, 1.0, t.rng)["network"]["ambiguity"].backward()
         pulled = output.grad.abs().sum(1, keepdim=True) > 0
-        real = (batch.known == 0) & (batch.synthetic == 0)
+        hidden, known, synthetic = (plane[:, 0] for plane in (batch.hidden, batch.known, batch.synthetic))
+        real = (known == 0) & (synthetic == 0)
         assert pulled[real].float().mean() > 0.9
-        assert pulled[batch.synthetic == 1].float().mean() > 0.9
-        assert not pulled[batch.hidden == 0].any()
+        assert pulled[synthetic == 1].float().mean() > 0.9
+        assert not pulled[hidden == 0].any()
 
 
 def identity(count=2):
@@ -245,21 +269,14 @@ class TestStabilise:
         assert loss == pytest.approx(0.3 * part + 0.1 * (1 - part), rel=1e-4)
 
     def test_both_passes_learn(self):
-        t = trainer(dataclasses.replace(BOTH, ambiguity=0.0))
-        sampler = t._sampler((48, 64), t.held_out.masks)
-        placements = [sampler.draw(t.rng) for _ in range(2)]
-        batch = sampler.gather(placements)
-        shown = []
-
-        def forward(masked, hidden):
-            shown.append((masked, hidden))
-            return t._forward(masked, hidden)
-
+        t = trainer(with_method(BOTH, ambiguity=0.0))
+        batch = t.task.draw(t.rng, 2, (48, 64), False)
         output = torch.zeros(2, 3, 48, 64, requires_grad=True)
-        t._regularisers(forward, sampler, placements, batch, output, t.rng).backward()
+        network = Says(t.network, output)
+        t.method.step(network, batch, 1.0, t.rng)["network"]["stabilise"].backward()
         assert output.grad.abs().sum() > 0
         assert next(t.network.parameters()).grad.abs().sum() > 0
-        masked, hidden = shown[0]
+        _, (masked, hidden, _) = network.shown
         assert hidden.sum() > 0
         assert not (masked * hidden).any()
 
@@ -267,8 +284,8 @@ class TestStabilise:
 def without_learning(t, psnrs, monkeypatch):
     """A trainer whose steps do nothing and whose validations say what they are told to."""
     told = iter(psnrs)
-    monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(told))
-    t._step = lambda sampler: torch.tensor(0.1)
+    monkeypatch.setattr(t.task, "score", lambda fill: next(told))
+    t._step = lambda rate, share: torch.tensor(0.1)
     return t
 
 
@@ -276,21 +293,37 @@ class TestPhase:
     """When the terms are on, and which weights are then the best."""
 
     def test_they_are_on_in_the_last_share_wherever_the_training_ends(self):
-        on = Regularisers(dataclasses.replace(BOTH, regularise_share=0.25), None, None)
-        assert [on.due(p, 1.0) for p in (0.0, 0.74, 0.75, 1.0)] == [False, False, True, True]
-        assert [on.due(p, 0.5) for p in (0.37, 0.38)] == [False, True]
-        assert [on.settled(p, 1.0) for p in (0.86, 0.88)] == [False, True]
-        assert not Regularisers(TINY, None, None).due(1.0, 1.0)
+        on = ImplicitMethod(with_method(BOTH, regularise_share=0.25).method)
+        assert [on.needs_others(p) for p in (0.0, 0.74, 0.75, 1.0)] == [False, False, True, True]
+        assert [on.phase(p) for p in (0.0, 0.86, 0.88)] == [0, 0, 1]
+        off = ImplicitMethod(TINY.method)
+        assert not off.needs_others(1.0)
+        assert off.phase(1.0) == 0
+        t = trainer(BOTH)
+        batch = t.task.draw(t.rng, 2, t.counters.crop, True)
+        for share, terms in ((0.74, ["reconstruction"]), (0.75, ["reconstruction", "ambiguity", "stabilise"])):
+            assert list(t.method.step(t.network, batch, share, t.rng)["network"]) == terms
+
+    @pytest.mark.parametrize("end", [1.0, 0.5])
+    def test_of_a_training_that_ends_early_it_is_the_last_share_of_what_there_was(self, end):
+        t = trainer(BOTH)
+        t.counters.schedule_end, t.counters.budget = end, [40, None]
+        shares = []
+        t._step = lambda rate, share: shares.append(share) or torch.tensor(0.1)
+        t.run(Budget(steps=40), Hooks())
+        assert len(shares) == 40 * end
+        assert [t.method.needs_others(share) for share in shares].count(True) == 10 * end
+        assert shares == sorted(shares)
 
     @pytest.mark.parametrize("kind", ["base", "stacked"])
     def test_a_training_with_them_runs_and_says_the_reconstruction_loss_alone(self, kind):
-        config = dataclasses.replace(BOTH, network=NetworkConfig(kind, width=0.17), ambiguity=50.0, stabilise=50.0)
+        config = with_method(BOTH, network=NetworkConfig(kind, width=0.17), ambiguity=50.0, stabilise=50.0)
         t = trainer(config)
         monitored = []
         original = t._step
 
-        def step(sampler):
-            monitored.append(float(original(sampler)))
+        def step(rate, share):
+            monitored.append(float(original(rate, share)))
             return torch.tensor(monitored[-1])
 
         t._step = step
@@ -306,15 +339,15 @@ class TestPhase:
 
     @pytest.mark.parametrize("optimiser", ["muon", "adam"])
     def test_resumed_across_their_beginning_it_ends_as_if_it_had_not_been_stopped(self, optimiser, tmp_path):
-        config = dataclasses.replace(BOTH, optimiser=optimiser, regularise_share=0.5)
+        config = with_method(dataclasses.replace(BOTH, optimiser=optimiser), regularise_share=0.5)
         whole = trainer(config)
         assert whole.run(Budget(steps=16), Hooks())
         part = trainer(config)
         for step in (6, 11):  # before and after they begin, at 8
-            hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT))
+            hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: save(t, tmp_path))
             assert not part.run(Budget(steps=16), hooks)
             part = trainer(config)
-            checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], SHOT)
+            checkpoints.resume(part, checkpoints.newest(tmp_path), SHOT)
         assert part.run(Budget(steps=16), Hooks())
         for name, tensor in whole.network.state_dict().items():
             assert torch.equal(tensor, part.network.state_dict()[name]), name
@@ -333,11 +366,11 @@ class TestPhase:
         t = without_learning(trainer(BOTH), psnrs, monkeypatch)
         t.run(
             Budget(steps=40),
-            Hooks(should_stop=stop_at(t, 33), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT)),
+            Hooks(should_stop=stop_at(t, 33), checkpoint=lambda t: save(t, tmp_path)),
         )
         assert t.counters.best_psnr == 30.0
         again = without_learning(trainer(BOTH), psnrs, monkeypatch)
-        checkpoints.resume(again, checkpoints.newest_first(tmp_path)[0], SHOT)
+        checkpoints.resume(again, checkpoints.newest(tmp_path), SHOT)
         assert again.run(Budget(steps=40), Hooks())
         assert again.counters.best_psnr == 22.0
 
@@ -352,16 +385,16 @@ class TestPhase:
         without_learning(t, [20.0, *[19.0] * 100], monkeypatch)
         on, original = [], t._step
 
-        def step(sampler):
-            on.append(t._regularising)
-            return original(sampler)
+        def step(rate, share):
+            on.append(t.method.needs_others(share))
+            return original(rate, share)
 
         t._step = step
         assert t.run(Budget(steps=100), Hooks())
         assert t.counters.step < 60
         assert 0.15 < np.mean(on) < 0.35
         assert on[-1]
-        assert t.counters.best_regularised
+        assert t.counters.best_phase == 1
         assert t.counters.best_step > 0.8 * t.counters.step
 
     def test_another_encoder_does_not_go_on_with_the_training(self, tmp_path):
@@ -371,25 +404,32 @@ class TestPhase:
         from internal_inpaint.methods.implicit.encoders import Vgg19
 
         encoder = Vgg19(made_up_weights())
-        t = Trainer(BOTH, *shot(), CPU, 3, encoder=encoder)
-        assert t.config.encoder == encoder.name
-        saved = checkpoints.save(t, tmp_path, SHOT)
+        t = trainer(BOTH, encoder=encoder)
+        assert t.recipe.method.encoder == encoder.name
+        saved = save(t, tmp_path)
         assert "vgg" not in " ".join(p.name for p in saved.iterdir())
         with pytest.raises(BadInput, match="other settings"):
             checkpoints.resume(trainer(BOTH), saved, SHOT)
-        checkpoints.resume(Trainer(BOTH, *shot(), CPU, 3, encoder=encoder), saved, SHOT)
-        assert Trainer(TINY, *shot(), CPU, 3, encoder=encoder).config == TINY
+        checkpoints.resume(trainer(BOTH, encoder=encoder), saved, SHOT)
+        assert trainer(encoder=encoder).recipe == TINY
 
     def test_the_papers_recipe_has_both_with_its_weights(self):
         paper = PRESETS["paper"]
-        assert (paper.ambiguity, paper.stabilise, paper.regularise_share) == (0.1, 0.2, 0.25)
+        method = paper.method
+        assert (method.ambiguity, method.stabilise, method.regularise_share) == (0.1, 0.2, 0.25)
         assert TrainingConfig.from_dict(paper.to_dict()) == paper
         for quality in ("draft", "standard"):
-            assert PRESETS[quality].ambiguity == PRESETS[quality].stabilise == 0
+            assert PRESETS[quality].method.ambiguity == PRESETS[quality].method.stabilise == 0
 
 
 STATIC_HOLE = (slice(16, 32), slice(22, 42))
-SMALL = TrainingConfig(network=NetworkConfig("base", width=0.25), lr=5e-3, batch=4, crop_smallest=48, patience=0)
+SMALL = TrainingConfig(
+    method=ImplicitConfig(NetworkConfig("base", width=0.25), regularise_share=0.5),
+    lr=5e-3,
+    batch=4,
+    crop_smallest=(48, 48),
+    patience=0,
+)
 
 
 def blobs(rng, *shape):
@@ -402,13 +442,13 @@ def blobs(rng, *shape):
 def filled(pictures, **settings):
     """The shot ``[N, H, W, 3]`` with one hole in every frame, filled after a short training ``[N, 3, H, W]``."""
     state = torch.zeros(pictures.shape[:3], dtype=torch.uint8)
-    state[:, *STATIC_HOLE] = HOLE
+    state[:, *STATIC_HOLE] = PixelState.HOLE
     known = (state == 0)[..., None]
-    t = Trainer(dataclasses.replace(SMALL, regularise_share=0.5, **settings), pictures * known, state, CPU, 3)
+    t = fill_trainer(with_method(SMALL, **settings), pictures * known, state, CPU, 3)
     t.run(Budget(steps=60), Hooks())
     hidden = 1 - known.permute(0, 3, 1, 2).float()
     with torch.no_grad():
-        return best_network(t)(pictures.permute(0, 3, 1, 2) * (1 - hidden), hidden)[-1]
+        return t.best_network()(pictures.permute(0, 3, 1, 2) * (1 - hidden), hidden)[-1]
 
 
 def test_what_frames_contradict_each_other_about_is_filled_sharper_with_the_anti_ambiguity_term():

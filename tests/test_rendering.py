@@ -4,21 +4,30 @@ import numpy as np
 import pytest
 import torch
 
-from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig, initialise
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.methods.implicit.config import ImplicitConfig
+from internal_inpaint.methods.implicit.method import ImplicitMethod
+from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.rendering.inference import REACH, Tile, _tiles, enlarge, fill_frame
+from internal_inpaint.rendering.inference import Tile, _tiles, enlarge, fill_frame
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
+from internal_inpaint.shot import WorkingSpace
 
 SIZE = (420, 610)
+METHOD = ImplicitMethod(ImplicitConfig(NetworkConfig("base", width=0.17)))
+REACH = METHOD.geometry.reach
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    network = InpaintNetwork(NetworkConfig("base", width=0.17))
-    initialise(network, "preserving")
-    return network.eval()
+    return METHOD.build().eval()
+
+
+def fill(network, frame, wanted, **options):
+    """``fill_frame`` of a single frame: pixels ``[H, W, 3]`` and unknown ones ``[H, W]``."""
+    pixels, unknown = frame
+    return fill_frame(METHOD, network, pixels[None], unknown[None], wanted, **options)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def frame():
 
 @pytest.fixture(scope="module")
 def whole(network, frame):
-    return fill_frame(network, *frame, wanted=torch.ones(SIZE, dtype=torch.bool), most_pixels=10**9)
+    return fill(network, frame, torch.ones(SIZE, dtype=torch.bool), most_pixels=10**9)
 
 
 def test_reach_is_what_one_output_pixel_can_see(network):
@@ -46,7 +55,7 @@ def test_reach_is_what_one_output_pixel_can_see(network):
 def test_only_the_neighbourhood_of_the_hole_is_computed_and_it_equals_the_whole_frame(network, frame, whole):
     computed = []
     handle = network.register_forward_hook(lambda module, inputs, output: computed.append(inputs[0].shape))
-    near = fill_frame(network, *frame, wanted=frame[1], most_pixels=10**9)
+    near = fill(network, frame, frame[1], most_pixels=10**9)
     handle.remove()
     assert torch.allclose(near[frame[1]], whole[frame[1]], atol=2e-6)
     assert computed[0][-2] * computed[0][-1] < SIZE[0] * SIZE[1]
@@ -54,8 +63,8 @@ def test_only_the_neighbourhood_of_the_hole_is_computed_and_it_equals_the_whole_
 
 def test_tiles_equal_the_whole_away_from_the_reach_of_their_borders(network, frame, whole):
     wanted = torch.ones(SIZE, dtype=torch.bool)
-    tiled = fill_frame(network, *frame, wanted=wanted, most_pixels=430 * 430, overlap=40)
-    tiles = _tiles(Tile(0, 0, *SIZE), 430 * 430, 40)
+    tiled = fill(network, frame, wanted, most_pixels=430 * 430, overlap=40)
+    tiles = _tiles(Tile(0, 0, *SIZE), 430 * 430, 40, METHOD.geometry)
     assert len(tiles) > 1
     inner_borders = {t.right for t, _ in tiles if t.right < SIZE[1]} | {t.left for t, _ in tiles if t.left > 0}
     away = torch.tensor([min(abs(x - b) for b in inner_borders) > REACH for x in range(SIZE[1])])
@@ -71,7 +80,7 @@ def test_tiles_equal_the_whole_away_from_the_reach_of_their_borders(network, fra
 @pytest.mark.parametrize(("height", "width"), [(2160, 4096), (1080, 700), (200, 3000), (501, 999)])
 def test_tiles_cover_everything_with_weights_that_add_up_to_one(height, width):
     total = torch.zeros(height, width)
-    for tile, ramp in _tiles(Tile(0, 0, height, width), 400 * 400, 64):
+    for tile, ramp in _tiles(Tile(0, 0, height, width), 400 * 400, 64, METHOD.geometry):
         assert tile.top % 4 == 0
         assert tile.left % 4 == 0
         assert (ramp > 0).all()
@@ -118,8 +127,9 @@ def test_a_plate_larger_than_the_working_size_is_filled_everywhere_the_matte_is(
     alpha[37:61, 99:140] = 1
     alpha[3, 4] = 0.01
     small, state = np.zeros((1, 75, 105, 3), np.float16), np.zeros((1, 75, 105), np.uint8)
-    renderer = Renderer(Cascade([RenderStage(network, small, state)]), to_linear=lambda working: working + 10)
-    result, fill = renderer.render(0, plate, alpha)
+    level = TrainedLevel(METHOD, network, small, state)
+    space = WorkingSpace.for_range(10.0, 100.0)  # whatever the network says, it says more than 5
+    result, filled = Renderer(TrainedShot((level,), space, alpha.shape)).render(0, plate, alpha)
     covered = alpha > 0
-    assert (fill[covered] > 5).all()
+    assert (filled[covered] > 5).all()
     assert result[~covered].tobytes() == plate[~covered].tobytes()

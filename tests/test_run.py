@@ -69,7 +69,8 @@ def test_the_job_folder_tells_the_story(finished):
     assert status(work)["state"] == "done"
     assert status(work)["percent"] == 100
     states = [json.loads(line) for line in (work / "events.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(e["stage"] for e in states)) == ["open", "read", "train", "judge", "render", "report"]
+    stages = list(dict.fromkeys(e["stage"] for e in states))
+    assert stages == ["open", "read", "train", "confidence", "render", "report"]
     assert oiio.ImageInput.open(str(work / "preview" / "contact_sheet.png")).spec().width > 400
     summary = json.loads((work / "summary.json").read_text())
     assert summary["steps"] == 12
@@ -113,7 +114,7 @@ def test_stopped_by_sigterm_then_by_the_stop_file_it_ends_as_if_it_had_not_been(
 
     done = internal_inpaint(*command)
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     for number in sample.frames:
         mine, _ = pixels(frame(output, number), "float")
         theirs, _ = pixels(frame(finished[0], number), "float")
@@ -227,7 +228,7 @@ def test_restart_learns_anew(sample, tmp_path):
     assert internal_inpaint(*command, "--steps", "2").returncode == 0
     done = internal_inpaint(*command, "--steps", "3", "--grow", "5", "--restart")
     assert done.returncode == 0, done.stderr
-    assert "going on" not in done.stdout
+    assert "resuming" not in done.stdout
     assert json.loads((tmp_path / "job" / "summary.json").read_text())["steps"] == 3
 
 
@@ -351,7 +352,7 @@ class TestRefused:
         refused("run", "--plate", sample.plate, "--matte", sample.matte, "--output", output, "--layer", "nope")
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("name", ["weights.safetensors", "best.safetensors", "optimiser.safetensors"])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "best.safetensors", "optimisers.safetensors"])
     def test_weights_that_are_no_numbers(self, refused, finished, tmp_path, name):
         work = tmp_path / "job"
         shutil.copytree(finished[1], work)

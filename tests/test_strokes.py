@@ -1,32 +1,33 @@
 """Random strokes as synthetic holes: how large, where, reproducible, and never what the fill is judged by."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from small_training import CPU, TINY, save, with_method
 
-from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
 from internal_inpaint import checkpoints
+from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
-from internal_inpaint.training.loop import Hooks, Trainer
-from internal_inpaint.training.sampling import HOLE, VOID, HoleSampler
+from internal_inpaint.training.fill_task import fill_trainer
+from internal_inpaint.training.sampling import HoleSampler
+from internal_inpaint.training.state import Hooks
 from internal_inpaint.training.strokes import MOST_OF_A_CROP, RADIUS, stroke_hole
 
-CPU = torch.device("cpu")
 SIZE = (48, 64)
-TINY = TrainingConfig(network=NetworkConfig("base", width=0.17), batch=2, crop_smallest=32, holes="strokes")
+STROKES = dataclasses.replace(TINY, lr=4e-3, holes="strokes")
 
 
 def shot(frames=6):
-    """A panning pattern with a small hole and a void edge, in [-1, 1]."""
+    """A panning pattern with a small hole and an edge outside the data window, in [-1, 1]."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
     pictures = [np.stack([np.sin((x + 2 * i) / 3), np.cos(y / 6), np.sin(x / 9)], axis=-1) for i in range(frames)]
     state = torch.zeros(frames, *SIZE, dtype=torch.uint8)
-    state[:, 18:28, 26:38] = HOLE
-    state[:, :, :3] = VOID
+    state[:, 18:28, 26:38] = PixelState.HOLE
+    state[:, :, :3] = PixelState.OUTSIDE
     return (torch.from_numpy(np.stack(pictures)) * (state == 0)[..., None]).half(), state
 
 
@@ -82,12 +83,14 @@ def test_batches_with_strokes_keep_what_is_hidden_and_known_apart():
     placements = [sampler.draw(rng) for _ in range(40)]
     batch = sampler.gather(placements)
     for index, placement in enumerate(placements):
-        hidden, known, synthetic = (plane[index, 0].bool() for plane in (batch.hidden, batch.known, batch.synthetic))
+        hidden, known, synthetic = (
+            plane[index, 0, 0].bool() for plane in (batch.hidden, batch.known, batch.synthetic)
+        )
         blocked = (state[placement.frame] != 0) | (held if placement.frame == 2 else torch.zeros_like(held))
         assert torch.equal(known, ~blocked)
         assert torch.equal(hidden, blocked | synthetic)
         assert 120 <= synthetic.sum() < 400, "as large as the shot's hole"
-    masks = [plane[0].bool().numpy() for plane in batch.synthetic]
+    masks = [plane[0, 0].bool().numpy() for plane in batch.synthetic]
     assert len({mask.tobytes() for mask in masks}) == 40
     rectangles = [np.ix_(mask.any(1), mask.any(0)) for mask in masks]
     assert not any(mask[box].all() for mask, box in zip(masks, rectangles, strict=True)), (
@@ -103,29 +106,30 @@ def test_the_presets_train_on_the_shots_own_mattes():
 
 
 def test_training_hides_strokes_but_is_judged_by_holes_like_the_shots():
-    trainer = Trainer(TINY, *shot(), CPU, seed=3)
-    asked = []
-    step = trainer._step
-    trainer._step = lambda sampler: asked.append(sampler) or step(sampler)
+    trainer = fill_trainer(STROKES, *shot(), CPU, seed=3)
+    drawn, draw = [], trainer.task.draw
+    trainer.task.draw = lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1]
     trainer.run(Budget(steps=2), Hooks())
-    assert all(sampler.draw(np.random.default_rng(0)).strokes is not None for sampler in asked)
-    plain = Trainer(dataclasses.replace(TINY, holes="object"), *shot(), CPU, seed=3)
-    assert trainer.held_out.placements == plain.held_out.placements
-    judged, expected = (t._judge.gather(list(t.held_out.placements)) for t in (trainer, plain))
-    assert torch.equal(judged.synthetic, expected.synthetic)
+    for mask in (plane[0, 0].bool().numpy() for batch in drawn for plane in batch.synthetic):
+        assert not mask[np.ix_(mask.any(1), mask.any(0))].all(), "the shot's hole, not strokes"
+    plain = fill_trainer(TINY, *shot(), CPU, seed=3)
+    assert trainer.task.held_out.placements == plain.task.held_out.placements
+    scored = {trainer: [], plain: []}
+    for t, seen in scored.items():
+        t.task.score(lambda clip, t=t, seen=seen: seen.append(clip.synthetic) or t.fill(clip))
+    assert scored[plain]
+    assert all(torch.equal(*masks) for masks in zip(scored[trainer], scored[plain], strict=True))
 
 
 def test_interrupted_training_with_strokes_ends_with_the_same_weights(tmp_path):
-    whole = Trainer(TINY, *shot(), CPU, seed=3)
+    whole = fill_trainer(STROKES, *shot(), CPU, seed=3)
     assert whole.run(Budget(steps=11), Hooks())
-    part = Trainer(TINY, *shot(), CPU, seed=3)
-    hooks = Hooks(
-        should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: checkpoints.save(t, tmp_path, "shot")
-    )
+    part = fill_trainer(STROKES, *shot(), CPU, seed=3)
+    hooks = Hooks(should_stop=lambda: part.counters.step >= 4, checkpoint=lambda t: save(t, tmp_path, "shot"))
     assert not part.run(Budget(steps=11), hooks)
-    part = Trainer(TINY, *shot(), CPU, seed=3)
+    part = fill_trainer(STROKES, *shot(), CPU, seed=3)
     np.random.seed(5)  # noqa: NPY002 (whatever else draws from the global generator must not matter)
-    checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], "shot")
+    checkpoints.resume(part, checkpoints.newest(tmp_path), "shot")
     assert part.run(Budget(steps=11), Hooks())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, part.network.state_dict()[name]), name
@@ -136,16 +140,17 @@ class TestNetworkChoice:
     @pytest.mark.parametrize("kind", KINDS)
     def test_only_the_kind_of_network_changes(self, quality, kind):
         chosen = with_network(PRESETS[quality], kind)
-        assert chosen.network == NetworkConfig(kind, width=PRESETS[quality].network.width)
-        assert dataclasses.replace(chosen, network=PRESETS[quality].network) == PRESETS[quality]
+        before = PRESETS[quality].method.network
+        assert chosen.method.network == NetworkConfig(kind, width=before.width)
+        assert with_method(chosen, network=before) == PRESETS[quality]
 
     def test_other_names_are_refused_with_those_there_are(self):
         with pytest.raises(ValueError, match=r"tiny.*base, stacked, coarse-to-fine"):
             with_network(PRESETS["standard"], "tiny")
 
     def test_the_choice_and_the_holes_travel_inside_a_checkpoint(self):
-        config = with_network(TINY, "stacked")
+        config = with_network(STROKES, "stacked")
         assert TrainingConfig.from_dict(config.to_dict()) == config
-        older = SimpleNamespace(**config.to_dict())
-        del older.holes
-        assert TrainingConfig.from_dict(vars(older)).holes == "object"
+        older = config.to_dict()
+        del older["holes"]
+        assert TrainingConfig.from_dict(older).holes == "object"

@@ -1,6 +1,5 @@
 """The loop: it learns, goes on where it was, recovers from NaN and from too little memory, and ends."""
 
-import contextlib
 import dataclasses
 import math
 import subprocess
@@ -10,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 from running import ROOT
-from small_training import SHOT, TINY, stop_at, trainer
+from small_training import SHOT, TINY, save, stop_at, trainer, with_method
 
-from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint import checkpoints
+from internal_inpaint.methods.base import hidden_filters, parameters_of
+from internal_inpaint.methods.implicit.losses import reconstruction_loss
+from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training import trainer as loop
 from internal_inpaint.training.budget import Budget, Schedule
 from internal_inpaint.training.config import PRESETS, batch_size
-from internal_inpaint.training.loop import Hooks, reconstruction_loss
-from internal_inpaint.training.muon import MuonAdam, hidden_filters, orthogonalise
-from internal_inpaint.training.sampling import Batch
-from internal_inpaint.training.validation import validation_psnr
+from internal_inpaint.training.muon import MuonAdam, orthogonalise
+from internal_inpaint.training.state import Hooks
 
 
 def test_training_learns_to_fill_holes_it_was_never_shown():
-    t = trainer(dataclasses.replace(TINY, network=NetworkConfig("base", width=0.25), batch=4))
+    t = trainer(with_method(dataclasses.replace(TINY, batch=4), network=NetworkConfig("base", width=0.25)))
     t.run(Budget(steps=70), Hooks())
     first, last = t.counters.history[0][3], t.counters.best_psnr
     assert last > first + 3, f"validation went from {first:.1f} to {last:.1f} dB"
@@ -38,11 +37,11 @@ def test_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_one
 
     part = trainer(config)
     for step in (5, 14):  # stopped twice, each time a new process would begin here
-        hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT))
+        hooks = Hooks(should_stop=stop_at(part, step), checkpoint=lambda t: save(t, tmp_path))
         assert not part.run(Budget(steps=23), hooks)
         part = trainer(config)
         torch.rand(7)  # whatever else has drawn from the global generator must not matter
-        checkpoints.resume(part, checkpoints.newest_first(tmp_path)[0], SHOT)
+        checkpoints.resume(part, checkpoints.newest(tmp_path), SHOT)
     assert part.run(Budget(steps=23), Hooks())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, part.network.state_dict()[name]), name
@@ -82,15 +81,14 @@ def test_the_network_is_never_shown_what_it_has_to_fill():
     seen = []
     t.network.register_forward_hook(lambda module, inputs, output: seen.append(inputs))
     batches = []
-    sampler = t._sampler(t.counters.crop, t.held_out.masks)
-    gather = sampler.gather
-    sampler.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
-    t._step(sampler)
+    draw = t.task.draw
+    t.task.draw = lambda *arguments: batches.append(draw(*arguments)) or batches[-1]
+    t._step(1.0, 0.0)
     (masked, mask, _), batch = seen[0], batches[0]
-    assert torch.equal(mask, batch.hidden)
+    assert torch.equal(mask, batch.hidden[:, 0])
     assert mask.sum() > 0
     assert not (masked * mask).any()
-    assert torch.equal(masked * (1 - mask), batch.target * (1 - mask))
+    assert torch.equal(masked * (1 - mask), batch.pixels[:, 0] * (1 - mask))
 
 
 class TestLoss:
@@ -102,39 +100,35 @@ class TestLoss:
         synthetic = torch.tensor([[1.0, 0, 0, 0], [1, 0, 1, 0]])[None, None]
         target[..., 1, 2:] = 1e6
         output = torch.tensor([[0.5, 0.1, 0.1, 0.1], [0.3, 0.2, -1e6, 1e6]]).expand(1, 3, 2, 4)
-        return output, Batch(target, torch.maximum(1 - known, synthetic), known, synthetic)
+        return output, target, known, synthetic
 
     def test_the_papers_loss_is_the_mean_over_all_known_pixels(self):
-        output, batch = self.batch()
+        output, *batch = self.batch()
         expected = (0.5 + 0.1 * 3 + 0.3 + 0.2) / 6
-        assert float(reconstruction_loss([output], batch, None)) == pytest.approx(expected)
+        assert float(reconstruction_loss([output], *batch, None)) == pytest.approx(expected)
 
     def test_ours_weighs_the_synthetic_hole_against_the_rest(self):
-        output, batch = self.batch()
+        output, *batch = self.batch()
         expected = 0.9 * (0.5 + 0.3) / 2 + 0.1 * (0.1 * 3 + 0.2) / 4
-        assert float(reconstruction_loss([output], batch, 0.9)) == pytest.approx(expected)
+        assert float(reconstruction_loss([output], *batch, 0.9)) == pytest.approx(expected)
 
     @pytest.mark.parametrize("weight", [None, 0.9])
     def test_every_stage_is_supervised(self, weight):
-        output, batch = self.batch()
-        one = reconstruction_loss([output], batch, weight)
-        both = reconstruction_loss([output * 2, output], batch, weight)
+        output, *batch = self.batch()
+        one = reconstruction_loss([output], *batch, weight)
+        both = reconstruction_loss([output * 2, output], *batch, weight)
         assert float(both) == pytest.approx(3 * float(one))
 
 
 def test_validation_psnr_is_that_of_the_error_inside_the_held_out_holes():
     t = trainer()
-    batches = []
-    gather = t._judge.gather
-    t._judge.gather = lambda placements: batches.append(gather(placements)) or batches[-1]
 
-    def network(masked, mask, prior):
+    def fill(clip):
         # Off by 0.2, a tenth of the range, inside the hole, and wildly elsewhere.
-        inside = batches[-1].synthetic * batches[-1].known
-        return [batches[-1].target + 0.2 * inside + 50 * (1 - inside)]
+        inside = clip.synthetic * clip.known
+        return (clip.pixels + 0.2 * inside + 50 * (1 - inside))[:, 0]
 
-    psnr = validation_psnr(network, t._judge, t.held_out, contextlib.nullcontext())
-    assert psnr == pytest.approx(20, abs=1e-3)
+    assert t.task.score(fill) == pytest.approx(20, abs=1e-3)
 
 
 def test_a_time_budget_ends_the_training_and_is_counted_over_attempts():
@@ -153,9 +147,9 @@ def test_nan_goes_back_to_the_last_good_weights_with_a_smaller_step(monkeypatch)
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     original, calls, warnings = t._step, [], []
 
-    def step(sampler):
+    def step(rate, share):
         calls.append(1)
-        loss = original(sampler)
+        loss = original(rate, share)
         if len(calls) == 12:
             with torch.no_grad():
                 next(t.network.parameters()).fill_(math.nan)
@@ -173,12 +167,12 @@ def test_nan_goes_back_to_the_last_good_weights_with_a_smaller_step(monkeypatch)
 def test_a_loss_that_is_always_nan_is_given_up_and_the_checkpoint_stays_good(monkeypatch, tmp_path):
     t = trainer()
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
-    checkpoints.save(t, tmp_path, SHOT)
-    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(math.nan))
+    save(t, tmp_path)
+    monkeypatch.setattr(t, "_step", lambda rate, share: torch.tensor(math.nan))
     with pytest.raises(loop.Diverged):
-        t.run(Budget(steps=20), Hooks(checkpoint=lambda t: checkpoints.save(t, tmp_path, SHOT)))
+        t.run(Budget(steps=20), Hooks(checkpoint=lambda t: save(t, tmp_path)))
     saved = trainer()
-    checkpoints.resume(saved, checkpoints.newest_first(tmp_path)[0], SHOT)
+    checkpoints.resume(saved, checkpoints.newest(tmp_path), SHOT)
     assert all(torch.isfinite(p).all() for p in saved.network.parameters())
 
 
@@ -188,8 +182,8 @@ def test_a_nan_between_reports_never_reaches_a_checkpoint(tmp_path):
     original = t._step
     saved = []
 
-    def step(sampler):
-        loss = original(sampler)
+    def step(rate, share):
+        loss = original(rate, share)
         if t.counters.step == 5:
             with torch.no_grad():
                 next(t.network.parameters()).fill_(math.nan)
@@ -211,8 +205,8 @@ def test_weights_that_break_under_a_finite_loss_are_not_kept_either(at):
     t = trainer()
     original, saved = t._step, []
 
-    def step(sampler):
-        loss = original(sampler)
+    def step(rate, share):
+        loss = original(rate, share)
         if t.counters.step == at and t.counters.retries == 0:
             with torch.no_grad():
                 next(t.network.parameters()).fill_(math.nan)
@@ -233,7 +227,7 @@ def test_single_batches_with_a_high_loss_are_not_taken_for_divergence(monkeypatc
     t = trainer(dataclasses.replace(TINY, patience=0))
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     losses = iter([0.001, 0.4] * 200)
-    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(next(losses)))
+    monkeypatch.setattr(t, "_step", lambda rate, share: torch.tensor(next(losses)))
     warnings = []
     assert t.run(Budget(steps=200), Hooks(warn=warnings.append))
     assert not warnings
@@ -242,7 +236,7 @@ def test_single_batches_with_a_high_loss_are_not_taken_for_divergence(monkeypatc
 def test_a_loss_that_grows_and_grows_is_divergence(monkeypatch):
     t = trainer(dataclasses.replace(TINY, patience=0))
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(t, "_step", lambda sampler: torch.tensor(0.01 * 1.02**t.counters.step))
+    monkeypatch.setattr(t, "_step", lambda rate, share: torch.tensor(0.01 * 1.02**t.counters.step))
     with pytest.raises(loop.Diverged):
         t.run(Budget(steps=2000), Hooks())
 
@@ -252,10 +246,10 @@ def test_out_of_memory_shrinks_batch_then_crop_and_says_so():
     t.counters.crop = (48, 64)
     original, warnings = t._step, []
 
-    def step(sampler):
+    def step(rate, share):
         if t.counters.batch > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(sampler)
+        return original(rate, share)
 
     t._step = step
     assert t.run(Budget(steps=4), Hooks(warn=warnings.append))
@@ -269,17 +263,17 @@ def test_when_one_crop_is_too_much_crops_shrink_until_they_fit_or_nothing_does()
     t.counters.crop = (48, 400)
     original, warnings = t._step, []
 
-    def step(sampler):
+    def step(rate, share):
         if t.counters.crop[1] > 100:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         t.counters.crop = (48, 64)
-        return original(t._sampler(t.counters.crop))
+        return original(rate, share)
 
     t._step = step
     assert t.run(Budget(steps=2), Hooks(warn=warnings.append))
     assert any("crops are now" in warning for warning in warnings)
 
-    def never(sampler):
+    def never(rate, share):
         raise MemoryError
 
     t = trainer()
@@ -291,7 +285,7 @@ def test_when_one_crop_is_too_much_crops_shrink_until_they_fit_or_nothing_does()
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
     t = trainer()
 
-    def step(sampler):
+    def step(rate, share):
         raise RuntimeError("shapes do not match")
 
     t._step = step
@@ -302,13 +296,14 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
 def test_training_winds_up_when_validation_stops_improving(monkeypatch):
     t = trainer(dataclasses.replace(TINY, patience=3))
     psnrs = iter([20.0] + [19.0] * 100)
-    monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+    monkeypatch.setattr(t.task, "score", lambda fill: next(psnrs))
     rates = []
     original = t._step
 
-    def step(sampler):
-        rates.append(t.optimiser.param_groups[0]["lr"])
-        return original(sampler)
+    def step(rate, share):
+        loss = original(rate, share)
+        rates.append(t.optimisers["network"].param_groups[0]["lr"])
+        return loss
 
     t._step = step
     assert t.run(Budget(steps=200), Hooks())
@@ -320,7 +315,7 @@ def test_training_winds_up_when_validation_stops_improving(monkeypatch):
 def test_best_weights_are_kept_not_the_last(monkeypatch):
     t = trainer()
     psnrs = iter([20.0, 25.0] + [19.0] * 100)
-    monkeypatch.setattr(loop, "validation_psnr", lambda *a: next(psnrs))
+    monkeypatch.setattr(t.task, "score", lambda fill: next(psnrs))
     at_best = {}
 
     def validated(t):
@@ -342,7 +337,7 @@ def test_schedule_holds_then_falls_to_zero_and_paper_is_constant():
     assert held.done(0.5)
     assert Schedule("constant").rate(0.9) == 1
     assert PRESETS["paper"].schedule == "constant"
-    assert PRESETS["paper"].hole_weight is None
+    assert PRESETS["paper"].method.hole_weight is None
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one():
@@ -360,7 +355,7 @@ def test_muon_takes_the_hidden_filters_only():
     assert "first.encoder.0.conv.weight" not in hidden
     assert "first.output.conv.weight" not in hidden
     assert not any(name.endswith("bias") for name in hidden)
-    groups = MuonAdam(network, 1e-2, 1e-3).param_groups
+    groups = MuonAdam(parameters_of(network), 1e-2, 1e-3).param_groups
     assert sum(len(g["params"]) for g in groups if g["muon"]) == len(hidden)
     assert sum(len(g["params"]) for g in groups) == len(list(network.parameters()))
 
@@ -369,7 +364,7 @@ def test_the_adam_beside_muon_is_adam():
     torch.manual_seed(0)
     ours, theirs = (torch.nn.Linear(3, 2) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    one = MuonAdam(ours, lr=1.0, adam_lr=1e-2)
+    one = MuonAdam(parameters_of(ours), lr=1.0, adam_lr=1e-2)
     other = torch.optim.Adam(theirs.parameters(), 1e-2, betas=(0.9, 0.99))
     for _ in range(5):
         x = torch.randn(4, 3)
@@ -385,7 +380,7 @@ def test_a_training_does_not_load_what_compiles_networks(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from small_training import trainer; from internal_inpaint.training.budget import Budget\n"
-        "from internal_inpaint.training.loop import Hooks\n"
+        "from internal_inpaint.training.state import Hooks\n"
         "trainer().run(Budget(steps=1), Hooks()); print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(ROOT / "tests")], capture_output=True, text=True)

@@ -27,6 +27,7 @@ from internal_inpaint.errors import BadInput
 from internal_inpaint.files import replace, sync
 from internal_inpaint.methods.registry import method_of
 from internal_inpaint.training.config import TrainingConfig
+from internal_inpaint.training.device import precision
 from internal_inpaint.training.state import Counters
 from internal_inpaint.training.trainer import Trainer
 
@@ -145,6 +146,7 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
 
     Raises:
         BadInput: damaged, of another shot, another recipe or another seed, or from another version.
+        ValueError: the trainer was made for another precision than the checkpoint's.
     """
     about = _read_about(checkpoint)
     if about["fingerprint"] != fingerprint:
@@ -173,6 +175,8 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
         trainer.task.load_state_dict(counters.task)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
+    if counters.bf16 != trainer.counters.bf16:
+        raise ValueError(f"{checkpoint} was trained in {precision(counters.bf16)}: make the trainer for that")
     counters.crop = tuple(counters.crop)
     trainer.counters = counters
 

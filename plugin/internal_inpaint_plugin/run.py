@@ -40,7 +40,7 @@ STAGES = {
     "matte": "Finding the matte",
     "read": "Reading the shot",
     "train": "Training",
-    "judge": "Judging the fill",
+    "confidence": "Measuring the confidence",
     "render": "Rendering",
     "report": "Writing the report",
 }

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
 from internal_inpaint.roto.sampling import Labelled, MatteSampler
 from internal_inpaint.roto.tracking import tracked
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.loop import Hooks
+from internal_inpaint.training.state import Hooks
 
 HEIGHT, WIDTH = 64, 96
 # A training of seconds is never as sure of itself as one of minutes.
 SMALL = RotoConfig(
-    network=MatteNetworkConfig((12, 16, 24, 32)), crop_share=(1.0, 0.67), trust=0.35, doubt=0.35
+    method=MatteConfig(MatteNetworkConfig((12, 16, 24, 32))), crop_share=(1.0, 0.67), trust=0.35, doubt=0.35
 )
 ENOUGH = Budget(steps=80)
 RED, BLUE = (0.7, -0.6, -0.5), (-0.7, -0.5, 0.7)
@@ -48,8 +49,8 @@ def shot(places, colours=None, pan=2, radius=10):
 
 
 def run(folder, frames, references, budget=ENOUGH, hooks=None, seed=1, config=SMALL, **options):
-    void = np.zeros(frames.shape[:3], bool)
-    return propagate(frames, void, references, config, budget, torch.device("cpu"), seed, folder, hooks, **options)
+    outside = np.zeros(frames.shape[:3], bool)
+    return propagate(frames, outside, references, config, budget, torch.device("cpu"), seed, folder, hooks, **options)
 
 
 def overlaps(found, truth):
@@ -242,28 +243,28 @@ def test_the_matte_of_one_view_serves_the_others(tmp_path):
     assert overlaps(result.mattes[1::2], right_truth).min() > 0.7
 
 
-def test_void_is_no_object_and_large_frames_are_reduced(tmp_path):
+def test_outside_the_data_window_is_no_object_and_large_frames_are_reduced(tmp_path):
     frames, truth = shot(ACROSS[:4])
     large = np.repeat(np.repeat(frames, 2, 1), 2, 2)
     matte = np.repeat(np.repeat(truth, 2, 1), 2, 2)
-    void = np.zeros(large.shape[:3], bool)
-    void[:, :, 150:] = True
-    config = RotoConfig(network=SMALL.network, pixels=(HEIGHT * WIDTH,) * 2)
-    result = propagate(large, void, {0: matte[0]}, config, Budget(steps=60), torch.device("cpu"), 0, tmp_path)
+    outside = np.zeros(large.shape[:3], bool)
+    outside[:, :, 150:] = True
+    config = RotoConfig(method=SMALL.method, pixels=(HEIGHT * WIDTH,) * 2)
+    result = propagate(large, outside, {0: matte[0]}, config, Budget(steps=60), torch.device("cpu"), 0, tmp_path)
     assert result.mattes.shape == matte.shape
     assert overlaps(result.mattes, matte).min() > 0.6
-    assert np.asarray(result.mattes)[void].max() == 0
+    assert np.asarray(result.mattes)[outside].max() == 0
 
 
 def test_broken_pixels_of_the_object_are_the_objects(tmp_path):
     """A NaN left out of the matte would stay in the result."""
     frames, truth = shot(ACROSS[:4])
-    void = np.zeros(frames.shape[:3], bool)
+    outside = np.zeros(frames.shape[:3], bool)
     for index, (y, x) in enumerate(ACROSS[:4]):
-        void[index, y - 2 : y + 3, x - 2 : x + 3] = True
-    frames[void] = 0
-    result = propagate(frames, void, {0: truth[0]}, SMALL, Budget(steps=60), torch.device("cpu"), 1, tmp_path)
-    assert (np.asarray(result.mattes)[void] > 0.5).mean() > 0.8
+        outside[index, y - 2 : y + 3, x - 2 : x + 3] = True
+    frames[outside] = 0
+    result = propagate(frames, outside, {0: truth[0]}, SMALL, Budget(steps=60), torch.device("cpu"), 1, tmp_path)
+    assert (np.asarray(result.mattes)[outside] > 0.5).mean() > 0.8
 
 
 def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
@@ -296,9 +297,9 @@ def test_the_real_object_does_not_count_where_another_is_pasted():
     sampler, rng = MatteSampler(config, (HEIGHT, WIDTH), lambda index: labelled), np.random.default_rng(3)
     real_seen, real_counted, pasted_seen, pasted_counted = 0, 0, 0, 0
     for _ in range(40):
-        sample = sampler.draw(rng, [0], [])
+        sample = sampler.draw(rng, [0], [], sampler.crop)
         red = sample.frame[..., 0] - sample.frame[..., 1] > 0.6  # only the object is red
-        real, pasted, counted = red & (sample.target < 0.1), sample.target > 0.9, sample.weight > 0.5
+        real, pasted, counted = red & (sample.matte < 0.1), sample.matte > 0.9, sample.weight > 0.5
         real_seen, real_counted = real_seen + real.sum(), real_counted + (real & counted).sum()
         pasted_seen, pasted_counted = pasted_seen + pasted.sum(), pasted_counted + (pasted & counted).sum()
     assert min(real_seen, pasted_seen) > 2000
