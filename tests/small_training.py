@@ -26,8 +26,8 @@ def shot(frames=10, size=(48, 64)):
     return (pixels * (state == 0)[..., None]).half(), state
 
 
-def trainer(config=TINY, seed=3):
-    return Trainer(config, *shot(), CPU, seed)
+def trainer(config=TINY, seed=3, device=CPU, bf16=False):
+    return Trainer(config, *shot(), device, seed, bf16)
 
 
 def stop_at(t, step):
