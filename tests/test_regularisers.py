@@ -302,11 +302,12 @@ class TestPhase:
 
     @pytest.mark.parametrize("term", ["ambiguity", "stabilise"])
     def test_each_changes_what_is_learned_once_it_is_on(self, term):
-        plain, with_it = (trainer(dataclasses.replace(TINY, patience=0, **terms)) for terms in ({}, {term: 0.1}))
-        for t in (plain, with_it):
+        # Both draw the same at random; only the gradient of the term tells them apart.
+        trainers = [trainer(dataclasses.replace(TINY, patience=0, **{term: weight})) for weight in (1e-20, 0.1)]
+        for t in trainers:
             t.run(Budget(steps=16), Hooks())
-        weights = with_it.network.state_dict()
-        assert not any(torch.equal(tensor, weights[name]) for name, tensor in plain.network.state_dict().items())
+        without, with_it = (t.network.state_dict() for t in trainers)
+        assert not any(torch.equal(tensor, with_it[name]) for name, tensor in without.items())
 
     def test_nothing_is_drawn_for_them_before_they_begin(self):
         plain, both = trainer(dataclasses.replace(TINY, patience=0)), trainer(BOTH)
@@ -446,7 +447,7 @@ def test_what_frames_contradict_each_other_about_is_filled_sharper_with_the_anti
 
     without, with_it = filled(0.0), filled(1.0)
     assert without < 0.5
-    assert with_it > 1.3 * without, (without, with_it)
+    assert 1.3 * without < with_it < 1.2, (without, with_it)  # no more than the shot has, either: that is noise
 
 
 def test_what_no_frame_shows_flickers_less_with_the_stabilisation_term():
@@ -479,5 +480,5 @@ def test_what_no_frame_shows_flickers_less_with_the_stabilisation_term():
         with torch.no_grad():
             return flicker(t.network.eval()(frames * (1 - hidden), hidden)[-1])
 
-    without, with_it = refined(0.0), refined(3.0)
+    without, with_it = refined(1e-20), refined(3.0)  # both draw the same at random
     assert with_it < 0.97 * without, (without, with_it)
