@@ -9,6 +9,14 @@ from running import ROOT
 pytest.register_assert_rewrite("shot_files", "nuke_driving", "fusion_driving")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip(f"PyTorch {torch.__version__} finds no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory):
     """The demo's sample shot, short and small; made once."""

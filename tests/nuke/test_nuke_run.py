@@ -26,7 +26,6 @@ def one_thread(monkeypatch):
 def checked(host):
     """A host that was used as Nuke may be used."""
     assert host.violations == []
-    assert host.slowest < 1.0, "Nuke's main thread waited"
 
 
 def wait(host, node, words, seconds=180):
