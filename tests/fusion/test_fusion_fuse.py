@@ -93,14 +93,16 @@ def test_killed_stopped_resumed_finished(tmp_path):
 
     status = json.loads((run_folder(tmp_path) / "status.json").read_text())
     os.kill(status["pid"], signal.SIGKILL)
-    assert wait(node, "has gone") == "The worker has gone (killed, or the machine went down): Resume goes on"
+    assert wait(node, "no longer running") == (
+        "The worker is no longer running (it was killed, or the machine went down): press Resume to continue"
+    )
 
     node.press("ResumeTraining")
     wait(node, "Training at 64x48: step")
     node = Host(tmp_path).node(saved=node.save())  # the host was killed, and is opened again
     assert "Training" in node.press("RefreshStatus")
-    assert node.press("StopTraining") == "Stopping: the worker saves its state first"
-    assert wait(node, "Stopped") == "Stopped: Resume goes on from here"
+    assert node.press("StopTraining") == "Stopping: the worker is saving its state"
+    assert wait(node, "Stopped") == "Stopped: press Resume to continue"
     plate = read(tmp_path / "plate.1001.exr")
     assert np.array_equal(node.process(0, plate)[12:], plate[12:]), "no frame is finished: the plate"
 
@@ -192,7 +194,7 @@ def test_a_worker_on_a_machine_with_another_clock(quick, tmp_path):
         host.skew += 15
     assert line == "Training: step 1", "it speaks, whatever time it says it is"
     host.skew += 100
-    assert "Nothing heard from the worker on farm for" in node.press("RefreshStatus")
+    assert "No update from the worker on farm for" in node.press("RefreshStatus")
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -232,9 +234,9 @@ def test_progress_in_words(tmp_path):
     assert node.press("ResumeTraining") == line
     assert len(host.commands) == 1, "one worker at a time"
     host.skew += 100
-    assert "Nothing heard from the worker on" in node.press("RefreshStatus")
+    assert "No update from the worker on" in node.press("RefreshStatus")
     os.kill(json.loads((run_folder(tmp_path) / "status.json").read_text())["pid"], signal.SIGKILL)
-    assert wait(node, "has gone")
+    assert wait(node, "no longer running")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_worker_that_never_answers_does_not_hold_nuke(host, shot, dumb):
     host.press(node, "stop")
     assert host.pump(lambda: "Stopping" in host.says(node), 10)
     host.press(node, "resume")
-    assert host.pump(lambda: "under way already" in host.says(node), 10)
+    assert host.pump(lambda: "already running" in host.says(node), 10)
     host.delete(node)
 
 
@@ -130,7 +130,7 @@ def test_start_pressed_twice_starts_one_worker(host, shot, dumb, slow_begin):
     host.press(node, "start")
     rendered = len(host.executed)
     for button in ("start", "resume"):
-        assert host.press(node, button) == "The worker is being started: wait a moment"
+        assert host.press(node, button) == "The worker is starting: wait a moment"
     slow_begin.set()
     folder = begun(host, node)
     assert len(host.executed) == rendered
