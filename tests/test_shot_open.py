@@ -234,7 +234,7 @@ def test_survey_says_what_is_there(tmp_path):
 def test_nothing_to_fill_and_nothing_to_learn_from(tmp_path):
     with pytest.raises(BadInput, match="empty on all frames"):
         survey(make_shot(tmp_path, matte_options={"box": (0, 0, 0, 0)}))
-    with pytest.raises(BadInput, match="no pixel of any frame is known"):
+    with pytest.raises(BadInput, match="no frame has a known pixel"):
         survey(make_shot(tmp_path, matte_options={"box": (0, 24, 0, 32)}))
 
 

@@ -68,7 +68,7 @@ def test_no_part_of_a_name_is_lost(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.%04d%04d.exr", "a.#.#.exr"])
 def test_two_frame_tokens_in_one_name_are_refused(tmp_path, name):
-    with pytest.raises(BadInput, match="is not understood"):
+    with pytest.raises(BadInput, match="is not valid"):
         find_sequence(str(tmp_path / name))
 
 
@@ -89,7 +89,7 @@ def test_a_folder_of_several_sequences_is_refused_and_lists_them(folder):
 
 
 def test_empty_and_missing_folders(tmp_path):
-    with pytest.raises(BadInput, match="holds no images"):
+    with pytest.raises(BadInput, match="contains no images"):
         find_sequence(str(tmp_path))
     with pytest.raises(BadInput, match="folder of the plate"):
         find_sequence(str(tmp_path / "gone" / "a.####.exr"))

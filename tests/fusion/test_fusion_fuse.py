@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
     host.environment = {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "LD_LIBRARY_PATH": "/nowhere"}
     node = settle(host.node(), path, real_worker(path), Steps=2)
     assert node.press("StartTraining") == "Starting the worker"
-    wait(node, "Done: PSNR")
+    wait(node, "Done: validation PSNR")
     return path, host, node
 
 
@@ -108,7 +108,7 @@ def test_killed_stopped_resumed_finished(tmp_path):
 
     step = json.loads((run_folder(tmp_path) / "status.json").read_text())["step"]
     node.set(Steps=step + 1).press("ResumeTraining")
-    wait(node, "Done: PSNR")
+    wait(node, "Done: validation PSNR")
     assert np.array_equal(node.process(0), read(run_folder(tmp_path) / "result/result.1001.exr"))
 
 
@@ -127,7 +127,7 @@ def test_a_changed_matte_makes_a_version_of_its_own(quick, tmp_path):
     assert np.all(node.process(1) == 0.5), "v002 is shown"
 
     node.set(Grow=3)
-    assert "The controls have changed since: Start Training makes a new version" in node.press("RefreshStatus")
+    assert "The controls have changed since then: Start Training makes a new version" in node.press("RefreshStatus")
     node.press("StartTraining")
     wait(node, "Done")
     assert node.value("RunVersion") == "v003"

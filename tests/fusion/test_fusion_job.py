@@ -73,7 +73,8 @@ def test_what_is_no_file_is_asked_to_be_rendered(tmp_path):
     host = Host(tmp_path, tools=tools, tells=True)
     node = settle(host.node(), tmp_path, quick_worker(tmp_path), PlateFile="", MatteFile="")
     assert node.press("StartTraining") == (
-        "The matte comes from Polygon1, which is not a file: render it with a Saver and choose the files in Matte File"
+        "The matte comes from Polygon1, which is not a file: render it with a Saver and choose the files in "
+        "Matte File"
     )
 
 
@@ -111,8 +112,8 @@ def test_a_worker_that_cannot_be_found(quick, tmp_path, monkeypatch):
     host, node = quick
     node.set(Worker=str(tmp_path / "nothing"))
     assert node.press("StartTraining") == (
-        f"The Worker control names {tmp_path}/nothing, which is no internal-inpaint that can be started: give the "
-        "full path of one program, without quotes or arguments"
+        f"The Worker control names {tmp_path}/nothing, which is not an internal-inpaint program: give the full "
+        "path of one program, without quotes or arguments"
     )
     node.set(Worker="")
     monkeypatch.setenv("PATH", "/nowhere")
