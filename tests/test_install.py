@@ -275,7 +275,7 @@ def test_a_damaged_or_foreign_list_of_files_removes_nothing(parts, home, told, c
     before = tree(home)
     code, lines = told("uninstall", "nuke")
     assert code == 2
-    assert "installed.json is" in lines[-1]
+    assert "installed.json" in lines[-1]
     assert tree(home) == before
 
 

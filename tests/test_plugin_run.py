@@ -95,7 +95,7 @@ def test_other_inputs_or_settings_get_a_folder_of_their_own(job, tmp_path):
     (tmp_path / "v007").mkdir()  # whoever made it: nothing is written there
     assert run_for(tmp_path, job, ["b"]).folder.name == "v008"
     assert last_run(tmp_path).folder.name == "v001"
-    with pytest.raises(PluginError, match="another job"):
+    with pytest.raises(PluginError, match="a different job"):
         Run(tmp_path / "v001").begin({**job, "grow": 5})
 
 

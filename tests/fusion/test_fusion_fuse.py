@@ -65,7 +65,7 @@ def test_no_path_is_kept_in_the_comp(finished):
 def test_start_again_knows_that_it_is_done(finished):
     path, host, node = finished
     before, commands = (run_folder(path) / "worker.json").read_bytes(), len(host.commands)
-    assert node.press("StartTraining").startswith("Done: PSNR")
+    assert node.press("StartTraining").startswith("Done: validation PSNR")
     assert len(host.commands) == commands
     assert (run_folder(path) / "worker.json").read_bytes() == before
 
@@ -78,7 +78,7 @@ def test_another_host_finds_the_run_again(finished, kept):
         saved = {k: v for k, v in saved.items() if k not in ("RunVersion", "StatusLine", "LastSeen")}
     again = Host(path).node(saved=saved)
     assert np.array_equal(again.process(2), read(run_folder(path) / "result/result.1003.exr"))
-    assert again.press("RefreshStatus").startswith("Done: PSNR")
+    assert again.press("RefreshStatus").startswith("Done: validation PSNR")
 
 
 def test_killed_stopped_resumed_finished(tmp_path):

@@ -15,7 +15,7 @@ from nuke_standin.host import GIZMOS
 
 from clips import shared_folder
 
-DONE = "Done: PSNR"
+DONE = "Done: validation PSNR"
 
 
 @pytest.fixture(autouse=True)

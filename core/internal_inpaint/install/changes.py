@@ -51,7 +51,7 @@ class Changes:
         if keep:
             aside = _free(target)
             self._set_aside.append((target, aside))
-            self._tell("keep", f"your own {self._name(target)} as {aside.name}")
+            self._tell("keep", f"{self._name(target)} as {aside.name}, because it is not the file that was installed")
         if link and source.path is not None:
             self._tell("link", f"{self._name(target)} to {source.path}")
             self._new.append((target, lambda path: os.symlink(source.path, path)))
