@@ -126,7 +126,7 @@ def test_it_is_refused_where_it_cannot_be(tmp_path):
     planes = {name: np.zeros((24, 32), np.uint16) for name in "RGB"}
     plate = write_image(tmp_path / "p.png", planes)
     integer = open_shot(ShotSettings(str(plate), str(tmp_path / "roto.1001.exr")))
-    with pytest.raises(BadInput, match=r"no layers for the confidence; choose \.exr"):
+    with pytest.raises(BadInput, match=r"cannot store the confidence layer; choose \.exr"):
         FrameWriter(integer, str(tmp_path / "o.png"), confidence_layer=True)
     with pytest.raises(ValueError, match="needs a confidence"):
         FrameWriter(shot, str(tmp_path / "y.exr"), confidence_layer=True).write(
