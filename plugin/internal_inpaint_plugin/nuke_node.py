@@ -24,7 +24,7 @@ CLAIMS = 9  # attempts to claim a new version while others start at the same mom
 NEVER_IN_A_RENDER = "training starts only in Nuke's own window; a render reads finished frames"
 
 
-def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _shows_errors(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator: an error in a node's function becomes one sentence in that node's message line.
 
     Args:
@@ -33,7 +33,7 @@ def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
     def wrap(call: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(call)
-        def told(node: Any, *more: Any) -> None:
+        def wrapped(node: Any, *more: Any) -> None:
             if nuke_settings.in_render():
                 if in_a_render:
                     nuke.tprint(f"Internal Inpaint: {in_a_render}")
@@ -45,12 +45,12 @@ def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., Non
             except Exception as error:  # a bug: show no traceback to the artist, but do not hide it
                 nuke_watch.say(node, f"Unexpected error ({error!r}): please report this bug")
 
-        return told
+        return wrapped
 
     return wrap
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def start(node: Any) -> None:
     """Start Training: render the inputs that need it, then start the worker."""
     _wait_for_the_worker(node)
@@ -97,7 +97,7 @@ def _prepared(node: Any, first: int, last: int) -> Tuple[Run, Dict[str, Any], Di
     return run, job, inputs
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def stop(node: Any) -> None:
     """Ask the worker to save its state and stop."""
     run = Run(nuke_settings.run_folder(node))
@@ -108,7 +108,7 @@ def stop(node: Any) -> None:
         nuke_watch.watch(node, run, run.stop, stop=True)
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def resume(node: Any) -> None:
     """Continue the version that is shown, from its own inputs, with the current time limit and device."""
     _wait_for_the_worker(node)
@@ -118,7 +118,7 @@ def resume(node: Any) -> None:
     nuke_watch.watch(node, run, lambda: run.resume(worker, **changes))
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def this_frame(node: Any) -> None:
     """Add the current frame to "matte from one frame"."""
     frame, knob = str(int(nuke.frame())), node["matte_frames"]
@@ -127,7 +127,7 @@ def this_frame(node: Any) -> None:
     node["one_frame"].setValue(True)
 
 
-@_told("")
+@_shows_errors("")
 def created(node: Any) -> None:
     """A node was created, pasted or loaded with its script: find its run again, if it has one."""
     _enable(node)
@@ -141,7 +141,7 @@ def destroyed(node: Any) -> None:
         nuke_watch.leave(node)
 
 
-@_told("")
+@_shows_errors("")
 def changed(node: Any, knob: Any) -> None:
     """The artist changed a knob."""
     if _setting:

@@ -33,8 +33,8 @@ def before_render() -> None:
     sentence = ""
     try:
         nuke.tcl(f"set {RENDERING} 1")
-        for node in _feeding(nuke.thisNode()):
-            sentence = sentence or _lacking(node)
+        for node in _our_nodes_above(nuke.thisNode()):
+            sentence = sentence or _why_no_frames(node)
     except Exception:  # an error in this check must never stop a render
         return
     if sentence:
@@ -50,7 +50,7 @@ def after_render() -> None:
         return
 
 
-def _lacking(node: Any) -> str:
+def _why_no_frames(node: Any) -> str:
     if node["without_frames"].value() != "fail":
         return ""
     name, remedy = node.fullName(), "set render without frames to pass through"
@@ -73,7 +73,7 @@ def _has_frames(folder: Path) -> bool:
         return False
 
 
-def _feeding(write: Any) -> Iterator[Any]:
+def _our_nodes_above(write: Any) -> Iterator[Any]:
     """The Internal Inpaint nodes that feed a Write, following switches and skipping disabled nodes."""
     waiting, seen = [write], set()
     while waiting:

@@ -55,7 +55,7 @@ class Watcher(threading.Thread):
         self.ended = threading.Event()
         self._shown = threading.Event()  # the main thread has shown the last update
         self._shown.set()
-        self._put_off = False  # Nuke was rendering, so the update was not shown
+        self._postponed = False  # Nuke was rendering, so the update was not shown
         self.begun = threading.Event()  # `first` has returned
         if first is None:
             self.begun.set()
@@ -107,14 +107,14 @@ class Watcher(threading.Thread):
             while not self._shown.wait(SECONDS):
                 if self.ended.is_set():
                     return
-            if not self._put_off:
+            if not self._postponed:
                 return
             self.ended.wait(SECONDS)
 
     def _in_main_thread(self, show: Callable[..., None], *what: Any) -> None:
         try:
-            self._put_off = not self.ended.is_set() and in_render()
-            if not self.ended.is_set() and not self._put_off:
+            self._postponed = not self.ended.is_set() and in_render()
+            if not self.ended.is_set() and not self._postponed:
                 self._in_its_place(show, *what)
         except Exception:  # the node was deleted, the script closed
             self.ended.set()

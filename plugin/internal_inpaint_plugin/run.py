@@ -95,7 +95,7 @@ class Run:
 
     def __init__(self, folder: PathLike) -> None:
         self.folder = Path(folder).absolute()
-        self._heard, self._heard_at, self._moves = "", time.monotonic(), False
+        self._last_update, self._last_update_at, self._updates_change = "", time.monotonic(), False
 
     def look(self) -> View:
         """The run's current state. Never raises and never waits."""
@@ -106,8 +106,8 @@ class Run:
 
     def _look(self) -> View:
         record, status = workers.started(self.folder), read_status(self.folder)
-        if record is not None and not _spoken_by(status, record):
-            return self._before_the_first_word(record)
+        if record is not None and not _is_from(status, record):
+            return self._before_first_status(record)
         if status is None:
             return View("empty", "")
         if status.state == "running":
@@ -118,7 +118,7 @@ class Run:
             return View("stopped", f"Stopped: press Resume to continue{_warning(status)}", status)
         return View("done", f"Done{_quality(status)}{_warning(status)}", status)
 
-    def _before_the_first_word(self, record: Dict[str, Any]) -> View:
+    def _before_first_status(self, record: Dict[str, Any]) -> View:
         seconds = time.time() - record["started"]
         if record.get("host") not in (socket.gethostname(), None):
             return View("starting" if seconds < STARTING_S else "lost", f"Started on {record['host']}")
@@ -134,11 +134,11 @@ class Run:
         )
 
     def _running(self, status: Status, record: Optional[Dict[str, Any]]) -> View:
-        if status.updated != self._heard:
-            self._moves = bool(self._heard) and _seconds(status.updated) > _seconds(self._heard)
-            self._heard, self._heard_at = status.updated, time.monotonic()
-        quiet = time.monotonic() - self._heard_at
-        if not self._moves:  # only the other machine's clock to go by, which may differ from ours
+        if status.updated != self._last_update:
+            self._updates_change = bool(self._last_update) and _seconds(status.updated) > _seconds(self._last_update)
+            self._last_update, self._last_update_at = status.updated, time.monotonic()
+        quiet = time.monotonic() - self._last_update_at
+        if not self._updates_change:  # only the other machine's clock to go by, which may differ from ours
             quiet = max(quiet, _age(status.updated) - SILENT_S)
         if status.host == socket.gethostname():
             quiet = max(quiet, _age(status.updated))  # the same clock
@@ -284,7 +284,7 @@ def _as_read(value: Any) -> Any:
         raise PluginError(f"{value!a} cannot be stored in a job or inputs ({error}): use text or numbers") from None
 
 
-def _spoken_by(status: Optional[Status], record: Dict[str, Any]) -> bool:
+def _is_from(status: Optional[Status], record: Dict[str, Any]) -> bool:
     """Whether the status comes from the latest process (or from a child of it), and not from an earlier one."""
     if status is None:
         return False

@@ -89,7 +89,7 @@ def _uninstall(place: Place, dry_run: bool, say: Say) -> None:
         if init.is_file():
             content = nuke_init.without(init.read_bytes(), manifest.line)
             changes.edit(init, content, "removed the line that install added; your own lines are unchanged")
-    changes.remove(place.manifest, told=False)
+    changes.remove(place.manifest, reported=False)
     changes.make()
     if not dry_run:
         for folder in sorted(manifest.folders, key=len, reverse=True):

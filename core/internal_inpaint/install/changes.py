@@ -38,7 +38,7 @@ class Changes:
         self._new: list[tuple[Path, Callable[[Path], None]]] = []  # target, and the function that writes it
         self._set_aside: list[tuple[Path, Path]] = []
         self._gone: list[Path] = []
-        self._told: list[str] = []
+        self._lines: list[str] = []
 
     @property
     def empty(self) -> bool:
@@ -51,13 +51,13 @@ class Changes:
         if keep:
             aside = _free(target)
             self._set_aside.append((target, aside))
-            self._tell("keep", f"{self._name(target)} as {aside.name}, because it is not the file that was installed")
+            self._report("keep", f"{self._name(target)} as {aside.name}: it is not the file that was installed")
         if link and source.path is not None:
-            self._tell("link", f"{self._name(target)} to {source.path}")
+            self._report("link", f"{self._name(target)} to {source.path}")
             self._new.append((target, lambda path: os.symlink(source.path, path)))
         else:
             done = "update" if os.path.lexists(target) and not keep else "write" if source.path is None else "copy"
-            self._tell(done, self._name(target))
+            self._report(done, self._name(target))
             self._new.append((target, lambda path: path.write_bytes(source.read())))
 
     def edit(self, target: Path, content: bytes | None, what: str) -> None:
@@ -69,7 +69,7 @@ class Changes:
             target = Path(os.path.realpath(target))
             if target.exists() and not os.access(target, os.W_OK):
                 raise BadInput(f"{target} is read-only: make it writable first")
-            self._tell("edit", f"{self._name(target)}, {what}")
+            self._report("edit", f"{self._name(target)}, {what}")
 
             def write(path: Path) -> None:
                 path.write_bytes(content)
@@ -78,9 +78,9 @@ class Changes:
 
             self._new.append((target, write))
 
-    def remove(self, target: Path, told: bool = True) -> None:
-        if told:
-            self._tell("remove", self._name(target))
+    def remove(self, target: Path, reported: bool = True) -> None:
+        if reported:
+            self._report("remove", self._name(target))
         self._gone.append(target)
 
     def make(self, finish: Callable[[list[str]], None] | None = None) -> None:
@@ -95,7 +95,7 @@ class Changes:
         self._refuse_files_for_folders()
         if not self._dry:
             self._make(finish)
-        for line in self._told:  # only now, when the changes have succeeded
+        for line in self._lines:  # only now, when the changes have succeeded
             self._say(line)
 
     def _make(self, finish: Callable[[list[str]], None] | None) -> None:
@@ -145,9 +145,9 @@ class Changes:
     def _name(self, target: Path) -> str:
         return target.relative_to(self._root).as_posix() if target.is_relative_to(self._root) else str(target)
 
-    def _tell(self, verb: str, what: str) -> None:
+    def _report(self, verb: str, what: str) -> None:
         past = {"keep": "kept", "write": "wrote", "copy": "copied"}
-        self._told.append(
+        self._lines.append(
             f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}"
         )
 
