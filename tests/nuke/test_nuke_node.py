@@ -22,7 +22,7 @@ def test_a_worker_that_never_answers_does_not_hold_nuke(host, shot, dumb):
     host.press(node, "stop")
     assert host.pump(lambda: "Stopping" in host.says(node), 10)
     host.press(node, "resume")
-    assert host.pump(lambda: "under way already" in host.says(node), 10)
+    assert host.pump(lambda: "already running" in host.says(node), 10)
     host.delete(node)
 
 
@@ -81,7 +81,7 @@ def test_in_a_render_nothing_is_trained_and_no_node_is_edited(tmp_path, shot, du
         for button in ("start", "resume", "stop"):
             host.press(node, button)
         assert host.save() == before
-        assert all("trains only in Nuke's own window" in line for line in host.printed)
+        assert all("training starts only in Nuke's own window" in line for line in host.printed)
         assert len(host.printed) == 3
         assert not any(tmp_path.iterdir())
         assert not sys.modules["internal_inpaint_plugin.nuke_watch"]._watchers
@@ -93,7 +93,7 @@ def test_while_nuke_renders_its_window_trains_nothing(host, shot, dumb):
     host.executing = True
     host.press(node, "start")
     host.executing = False
-    assert "trains only" in host.printed[0]
+    assert "training starts only" in host.printed[0]
     assert host.says(node) == ""
 
 
@@ -142,7 +142,7 @@ def test_start_pressed_twice_starts_one_worker(host, shot, dumb, slow_begin):
     host.press(node, "start")
     rendered = len(host.executed)
     for button in ("start", "resume"):
-        assert host.press(node, button) == "The worker is being started: wait a moment"
+        assert host.press(node, button) == "The worker is starting: wait a moment"
     slow_begin.set()
     folder = begun(host, node)
     assert len(host.executed) == rendered

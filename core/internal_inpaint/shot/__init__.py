@@ -1,4 +1,4 @@
-"""Pixels in and out: sequences, image files, colour, mattes, the frame store and the writer."""
+"""Reading and writing pixels: sequences, image files, colour, mattes, the frame store and the writer."""
 
 from internal_inpaint.shot.colour import Colour, WorkingSpace
 from internal_inpaint.shot.elements import ElementWriter
