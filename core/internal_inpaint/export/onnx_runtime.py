@@ -28,8 +28,8 @@ def require(*packages: str) -> list[ModuleType]:
         ) from None
 
 
-def on_onnxruntime(stages: Sequence[RenderStage], device: str) -> list[RenderStage]:
-    """The same stages, their networks computed by onnxruntime.
+def on_onnxruntime(levels: Sequence[RenderStage], device: str) -> list[RenderStage]:
+    """The same levels, their networks computed by onnxruntime, in float32.
 
     Args:
         device: ``auto``: on CUDA where onnxruntime has it; ``cpu``; ``cuda`` or ``cuda:N``.
@@ -37,7 +37,7 @@ def on_onnxruntime(stages: Sequence[RenderStage], device: str) -> list[RenderSta
     Raises:
         BadInput: onnxruntime is missing, or has no CUDA where that is asked for.
     """
-    return [replace(stage, network=OnnxNetwork(stage.network, device)) for stage in stages]
+    return [replace(level, network=OnnxNetwork(level.network, device)) for level in levels]
 
 
 def providers(device: str) -> list:
