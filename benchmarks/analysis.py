@@ -30,12 +30,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.training.loop import best_network
 
 from clips import CACHE, CLIPS, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
-from internal_inpaint.training.loop import best_network
 from internal_inpaint.training.validation import HeldOut, validation_psnr
 from metrics import flows, psnr_in_hole
 from quality import Results, table

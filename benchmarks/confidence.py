@@ -29,10 +29,11 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
-from internal_inpaint.run import Mode, run
+from internal_inpaint import checkpoints
 from internal_inpaint.confidence.array_file import write_fills
 from internal_inpaint.confidence.metric import write_confidence
 from internal_inpaint.demo.files import make_sample_shot
@@ -40,12 +41,10 @@ from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
 from internal_inpaint.motion.reprojection import reproject
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.resample import enlarge_bilinear, reduce_area
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
-from internal_inpaint import checkpoints
 
 CLIP_SIZE = (240, 136)
 SHOTS = ("demo", "demo-static", "demo-covered", "goat", "blackswan", "dog")

@@ -4,7 +4,7 @@
     python benchmarks/export.py --old PYTHON [--old PYTHON ...]
 
 The first times the network as `render` and `render --runtime onnx` call it, in turn in one process, on full-width
-networks with random weights, and prints a Markdown table of medians. The second exports a two-stage model with
+networks with random weights, and prints a Markdown table of medians. The second exports a two-level model with
 random weights and runs it in interpreters that hold another PyTorch (1.6, 1.12), and says how far they are off.
 """
 

@@ -31,12 +31,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.training.loop import Hooks
 
 from clips import CACHE, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.job import parse_time
 from internal_inpaint.roto import Propagated, RotoConfig, propagate
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.loop import Hooks
 from quality import Results, table
 
 REFERENCES = ("first", "first+last", "first+worst")

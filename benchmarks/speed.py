@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from internal_inpaint.training.config import PRESETS
 from internal_inpaint.training.device import autocast, choose_device, gains_by_bf16
-from internal_inpaint.training.fill_task import fill_trainer, reconstruction_loss
+from internal_inpaint.training.fill_task import reconstruction_loss
 from internal_inpaint.training.sampling import HOLE
 
 FRAMES = 40

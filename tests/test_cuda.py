@@ -11,8 +11,8 @@ from small_training import CPU, SHOT, TINY, fills, save, shot, stop_at, trainer
 from test_regularisers import BOTH
 
 from internal_inpaint import checkpoints
-from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss
+from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.state import Hooks

@@ -124,6 +124,8 @@ def _steps(context: Context, mode: Mode) -> Result:
         trained = load_trained(context.folder, levels, stores, shot, context.device)
         warn_of_precision(trained, context)
     if mode.runtime == "onnx":
+        if trained.precision != "float32":
+            context.events.tell(warning=f"onnxruntime computes in float32 what was trained in {trained.precision}")
         trained = on_onnxruntime(trained, context.job.device)
     renewed(preview.renew, trained, context.events)
     lap("training", trained.seconds)

@@ -40,7 +40,7 @@ STAGES = {
     "matte": "Finding the matte",
     "read": "Reading the shot",
     "train": "Training",
-    "confidence": "Measuring the confidence",
+    "confidence": "Measuring confidence",
     "render": "Rendering",
     "report": "Writing the report",
 }
