@@ -88,7 +88,7 @@ class Start:
 
 def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Start]:
     """What each level starts from: its own checkpoint, else one of another level or folder that is like it."""
-    other = _newest_by_size(context.folder) if context.job.start_from is None else start_from_folder(context.job)
+    like = _alike(context, {level.name for level in levels})
     starts = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
         place = context.folder.level(level.name)
@@ -97,15 +97,28 @@ def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameSt
             starts.append(Start(own, checkpoints.fingerprint_of(own) == store.fingerprint))
         elif aside := checkpoints.aside(place):
             starts.append(Start(aside))
-        elif other:
+        elif like:
             # Levels of another plate have other names: the coarsest is like the coarsest.
-            like = other[min(number, len(other) - 1)]
-            about = checkpoints.read_about(like)
-            same = (about.fingerprint, about.seed) == (store.fingerprint, context.job.seed)
-            starts.append(Start(like, same and about.config == level.config))
+            starts.append(_start_like(like[min(number, len(like) - 1)], level, store, context.job.seed))
         else:
             starts.append(Start())
     return starts
+
+
+def _alike(context: Context, names: set[str]) -> list[Path]:
+    """Checkpoints of similar levels, the coarsest first: of levels that the plate had at another size, or of another
+    folder."""
+    former = [checkpoint for checkpoint in _newest_by_size(context.folder) if checkpoint.parent.name not in names]
+    if former or context.job.start_from is None or context.folder.has_trained():
+        return former
+    return start_from_folder(context.job)
+
+
+def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) -> Start:
+    """Another folder may have been trained on the very same shot: then that training is resumed here."""
+    about = checkpoints.read_about(checkpoint)
+    same = about.fingerprint == store.fingerprint and about.seed == seed and about.config == level.config
+    return Start(checkpoint, same)
 
 
 def is_warm(starts: list[Start]) -> bool:

@@ -86,6 +86,7 @@ def run(
     try:
         if not folder.is_dir():
             device_of(job)
+            _refuse_start(job, home, mode)
             open_(job, mode)  # a job that cannot be done leaves no folder behind
         home.make()
         with home.claimed():
@@ -146,8 +147,6 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
     """Open the shot and check everything that can be refused without reading a pixel."""
     if job.vgg19 is not None and mode.train:
         load_vgg19(Path(job.vgg19), torch.device("cpu"))
-    if job.start_from is not None and mode.train:
-        start_from_folder(job)
     shot = open_shot(shot_settings(job))
     refuse_nothing_to_do(job, shot)
     if job.task == "propagate-matte":
@@ -193,6 +192,7 @@ def _take_over(context: Context, shot: Shot, writers: Writers | None, mode: Mode
     """Only now that the job can be done does it take the folder over."""
     job, folder, events = context.job, context.folder, context.events
     events.plan(*_phases(job, shot, mode))
+    _refuse_start(job, folder, mode)
     if mode.restart:
         if not shot.has_all_mattes:
             refuse_changed(shot, folder, mattes_output(job, folder))
@@ -204,6 +204,12 @@ def _take_over(context: Context, shot: Shot, writers: Writers | None, mode: Mode
     folder.checkpoints.mkdir(exist_ok=True)
     if not mode.train:
         require_checkpoint(folder)
+
+
+def _refuse_start(job: Job, folder: JobFolder, mode: Mode) -> None:
+    """BadInput where a training is to start from a folder that holds nothing."""
+    if mode.train and job.start_from is not None and (mode.restart or not folder.has_trained()):
+        start_from_folder(job)
 
 
 def _phases(job: Job, shot: Shot, mode: Mode) -> list[str]:

@@ -170,6 +170,7 @@ class Run:
         before = read_job(self.folder)
         if before is not None and not _same(before, job):
             raise PluginError(f"{self.folder} belongs to a different job: use another work folder")
+        job = self._starting(job, before)
         view = self.look()
         if view.busy and view.state != "silent":
             return "running"
@@ -180,6 +181,24 @@ class Run:
         write_json(self.folder / INPUTS, {"inputs": inputs})
         workers.start(command, self.folder)
         return "started"
+
+    def _starting(self, job: Dict[str, Any], before: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+        """The job with the version that its training starts from: the last one that was trained on this plate.
+
+        A changed matte, frame range or version of the plate so continues the training instead of repeating it.
+        """
+        if "start_from" in job:
+            return job
+        if before is not None:
+            kept = before.get("start_from")
+            return job if kept is None else {**job, "start_from": kept}
+        for number, folder in sorted(_versions(self.folder.parent), reverse=True):
+            with contextlib.suppress(PluginError):
+                earlier = read_job(folder)
+                alike = earlier is not None and _unversioned(earlier.get("plate")) == _unversioned(job.get("plate"))
+                if alike and folder != self.folder and any(folder.glob("checkpoints/*/step-*")):
+                    return {**job, "start_from": os.path.join(os.pardir, folder.name)}
+        return job
 
     def resume(self, worker: str = "", **changes: Any) -> str:
         """Continue the job in the folder.
@@ -242,6 +261,11 @@ def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
             if job_before is not None and _same(job_before, job) and inputs_before == {"inputs": inputs}:
                 return run
     return Run(Path(base) / f"v{_highest(Path(base)) + 1:03d}")
+
+
+def _unversioned(plate: Any) -> str:
+    """A plate's pattern without its version numbers."""
+    return re.sub(r"v\d+", "v", str(plate))
 
 
 def last_run(base: PathLike) -> Optional[Run]:
