@@ -109,9 +109,9 @@ def _alike(context: Context, names: set[str]) -> list[Path]:
     """Checkpoints of similar levels, the coarsest first: of levels that the plate had at another size, or of another
     folder."""
     former = [checkpoint for checkpoint in _newest_by_size(context.folder) if checkpoint.parent.name not in names]
-    if former or context.job.start_from is None or context.folder.has_trained():
+    if former or context.job.start_from is None:
         return former
-    return start_from_folder(context.job)
+    return _newest_by_size(JobFolder(Path(context.job.start_from)))
 
 
 def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) -> Start:

@@ -192,7 +192,7 @@ class Run:
         if before is not None:
             kept = before.get("start_from")
             return job if kept is None else {**job, "start_from": kept}
-        for number, folder in sorted(_versions(self.folder.parent), reverse=True):
+        for _, folder in sorted(_versions(self.folder.parent), reverse=True):
             with contextlib.suppress(PluginError):
                 earlier = read_job(folder)
                 alike = earlier is not None and _unversioned(earlier.get("plate")) == _unversioned(job.get("plate"))
