@@ -12,9 +12,6 @@ from internal_inpaint.shot.sequence import (
 )
 from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, open_shot
 from internal_inpaint.shot.store import (
-    HOLE,
-    KNOWN,
-    VOID,
     FrameStore,
     build_store,
     build_stores,
@@ -26,9 +23,6 @@ from internal_inpaint.shot.writer import FILL_LAYER, FrameWriter, Patch
 
 __all__ = [
     "FILL_LAYER",
-    "HOLE",
-    "KNOWN",
-    "VOID",
     "Colour",
     "ElementWriter",
     "FrameSequence",

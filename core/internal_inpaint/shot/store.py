@@ -21,10 +21,9 @@ from scipy import sparse
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.files import as_user_error, new_memory_map
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
-
-KNOWN, HOLE, VOID = 0, 1, 2
 
 _FORMAT = 2
 _FRAMES, _STATE, _DESCRIPTION = "frames.npy", "state.npy", "store.json"
@@ -39,7 +38,7 @@ class FrameStore:
     """A complete store, opened.
 
     frames: float16 memory map [N, h, w, 3] in `working_space`, 0 where the pixel is not known.
-    state: uint8 memory map [N, h, w]: KNOWN 0, HOLE 1, VOID 2 (outside the frame's data window).
+    state: uint8 memory map [N, h, w]: `PixelState`.
     size: (h, w). fingerprint: sha256 of the content, whatever folder or files it came from.
     source: sha256 of what it was made from: files by name, size and time, and settings.
     """
@@ -120,7 +119,9 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
     The first pass already scales to the first picture's range: half floats are finest near 0.
     """
     count = len(shot.pictures)
-    writing = [_Writing(_place(folder, size), count, (shot.canvas.height, shot.canvas.width), size) for size in sizes]
+    writers = [
+        _StoreWriter(_place(folder, size), count, (shot.canvas.height, shot.canvas.width), size) for size in sizes
+    ]
     low, high, any_hole = np.inf, -np.inf, not with_mattes
     first_space = WorkingSpace.for_range(0.0, 1.0)
     for picture in shot.pictures:
@@ -133,37 +134,37 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
             first = np.isinf(low)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             first_space = WorkingSpace.for_range(low, high) if first else first_space
-        for store in writing:
-            any_hole = store.put(picture.index, data, first_space) or any_hole
+        for writer in writers:
+            any_hole = writer.put(picture.index, data, first_space) or any_hole
         if progress:
             progress(picture.index + 1, count)
     require_fillable(any_hole, bool(np.isfinite(low)), shot)
     space = WorkingSpace.for_range(low, high)
-    for store in writing:
-        store.finish(first_space, space, source)
+    for writer in writers:
+        writer.finish(first_space, space, source)
 
 
-class _Writing:
-    """One store under way."""
+class _StoreWriter:
+    """Writes one store."""
 
     def __init__(self, folder: Path, count: int, canvas: tuple[int, int], size: tuple[int, int]):
         folder.mkdir(parents=True)
-        self._folder, self._shrink = folder, _Shrink(canvas, size)
+        self._folder, self._reduction = folder, _Reduction(canvas, size)
         self._frames = new_memory_map(folder / _FRAMES, np.float16, (count, *size, 3))
         self._state = new_memory_map(folder / _STATE, np.uint8, (count, *size))
 
     def put(self, index: int, data: PictureData, space: WorkingSpace) -> bool:
-        """Takes one picture; whether it has a hole at this size."""
-        values, self._state[index] = self._shrink(data)
+        """Adds one picture; returns whether it has a hole at this size."""
+        values, self._state[index] = self._reduction(data)
         self._frames[index] = space.from_curve(values)
-        return bool((self._state[index] == HOLE).any())
+        return bool((self._state[index] == PixelState.HOLE).any())
 
     def finish(self, first_space: WorkingSpace, space: WorkingSpace, source: str) -> None:
-        """From the first picture's range to the shot's, and the description that makes the store complete."""
+        """Rescales from the first picture's range to the shot's, then writes the description that completes it."""
         frames, state = self._frames, self._state
         for index in range(len(frames)):
             working = space.from_curve(first_space.to_curve(frames[index]))
-            frames[index] = np.where(state[index][..., None] == KNOWN, working, np.float32(0.0))
+            frames[index] = np.where(state[index][..., None] == PixelState.KNOWN, working, np.float32(0.0))
         frames.flush()
         state.flush()
         description = {
@@ -177,8 +178,8 @@ class _Writing:
         (self._folder / _DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
-class _Shrink:
-    """Canvas to working size: the area average of the known pixels, taken on the curve.
+class _Reduction:
+    """Reduces the canvas to the working size: the area average of the known pixels, taken on the curve.
 
     Half of a highlight is not half as dark: averaging on the curve keeps one bright pixel from
     swallowing its neighbours, and keeps what is learned close to what is filled.
@@ -198,15 +199,20 @@ class _Shrink:
         # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
         hole = data.hole & ~(data.broken & (data.alpha == 0))
         if self._same:
-            return values, np.where(hole, HOLE, np.where(known, KNOWN, VOID)).astype(np.uint8)
+            return values, _states(hole, known)
         weight = self._average(known)
         share = np.maximum(weight, np.float32(1e-6))
         averaged = np.stack([self._average(values[..., channel]) / share for channel in range(3)], axis=2)
-        state = np.where(self._average(hole) > 0, HOLE, np.where(weight > 0, KNOWN, VOID))
-        return averaged, state.astype(np.uint8)
+        return averaged, _states(self._average(hole) > 0, weight > 0)
 
     def _average(self, plane: np.ndarray) -> np.ndarray:
         return (self._columns @ (self._rows @ plane.astype(np.float32)).T).T
+
+
+def _states(hole: np.ndarray, known: np.ndarray) -> np.ndarray:
+    state = np.where(known, PixelState.KNOWN, PixelState.OUTSIDE).astype(np.uint8)
+    state[hole] = PixelState.HOLE
+    return state
 
 
 def _overlaps(count: int, target: int) -> sparse.csr_array:
