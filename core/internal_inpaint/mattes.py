@@ -26,8 +26,7 @@ from internal_inpaint.propagation import (
     is_found,
     propagate,
 )
-from internal_inpaint.reduce import reduced
-from internal_inpaint.resample import reduce_max, resize_matte
+from internal_inpaint.resample import reduce_area, reduce_max, resize_matte
 from internal_inpaint.shot import Picture, Shot, build_stores, compact_frames, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.loop import Hooks, Progress
@@ -218,7 +217,7 @@ def _inputs(shot: Shot, drawn_by: Callable[[Path], object] = _digest) -> list:
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
-    small = reduced(matte[..., None], size)[..., 0]
+    small = reduce_area(matte, size)
     if (matte > 0.5).any() and not (small > 0.5).any():
         small = reduce_max(matte, size)
     return small

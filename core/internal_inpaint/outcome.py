@@ -22,11 +22,11 @@ from internal_inpaint.job import Job
 from internal_inpaint.learning import Learned
 from internal_inpaint.mattes import PropagatedMattes
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.page import Exhibit, FrameFigures, ReportData, chosen_frames, write_report
 from internal_inpaint.report.page import Stage as ReportStage
+from internal_inpaint.resample import reduce_area
 from internal_inpaint.shot import FrameStore, Shot, compact_frames
 from internal_inpaint.version import __version__
 
@@ -116,9 +116,9 @@ def report(
         sure = judgement.plane(index, loaded.alpha.shape)
         height, width = loaded.alpha.shape
         small = (max(1, round(height * min(1.0, WIDEST / width))), min(width, WIDEST))
-        planes = (loaded.rgb, result, loaded.alpha[..., None], sure[..., None])
-        plate, result, alpha, sure = (reduced(np.nan_to_num(plane), small) for plane in planes)
-        exhibits.append(Exhibit(picture.frame, plate, result, alpha[..., 0], sure[..., 0], picture.view))
+        planes = (loaded.rgb, result, loaded.alpha, sure)
+        plate, result, alpha, sure = (reduce_area(np.nan_to_num(plane), small) for plane in planes)
+        exhibits.append(Exhibit(picture.frame, plate, result, alpha, sure, picture.view))
     counters = learned[-1].counters
     settings = {name: value for name, value in asdict(job).items() if value is not None}
     settings |= {

@@ -10,6 +10,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from internal_inpaint.errors import OutOfResources
+from internal_inpaint.resample import reduce_area
 
 GAP = 4  # pixels between pictures
 MOST_WIDTH = 480  # of one picture; wider frames are reduced
@@ -67,9 +68,8 @@ def _reduced(picture: np.ndarray) -> np.ndarray:
     step = -(-picture.shape[1] // MOST_WIDTH)
     if step == 1:
         return picture
-    height, width = (side // step * step for side in picture.shape[:2])
-    blocks = picture[:height, :width].reshape(height // step, step, width // step, step, 3)
-    return blocks.mean(axis=(1, 3))
+    height, width = picture.shape[:2]
+    return reduce_area(picture, (max(1, height // step), width // step))
 
 
 def _framed(picture: np.ndarray) -> np.ndarray:
