@@ -26,7 +26,7 @@ from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
-from internal_inpaint.shot.store import _Reduction
+from internal_inpaint.shot.store import reduced_picture
 from internal_inpaint.training import checkpoint
 
 ort = pytest.importorskip("onnxruntime")
@@ -104,7 +104,7 @@ def rendered(shot, plate, alpha):
     stages = []
     for net, size in zip(shot.networks, shot.sizes, strict=True):
         with np.errstate(all="ignore"):
-            values, state = _Reduction(shot.canvas, size)(data)
+            values, state = reduced_picture(data, size)
         frames = np.where(state[..., None] == 0, shot.space.from_curve(values), np.float32(0))
         stages.append(RenderStage(net, frames[None], state[None]))
     with np.errstate(all="ignore"):
