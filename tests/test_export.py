@@ -27,7 +27,7 @@ from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
-from internal_inpaint.shot.store import _Shrink
+from internal_inpaint.shot.store import reduced_picture
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -115,7 +115,7 @@ def rendered(shot, plate, alpha, runtime="torch"):
     levels = []
     for net, size in zip(shot.networks, shot.sizes, strict=True):
         with np.errstate(all="ignore"):
-            values, state = _Shrink(shot.canvas, size)(data)
+            values, state = reduced_picture(data, size)
         frames = np.where(state[..., None] == 0, shot.space.from_curve(values), np.float32(0))
         levels.append(RenderStage(net, frames[None], state[None]))
     if runtime == "onnx":

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.files import as_user_error, new_memory_map
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.resample import reduce_area, reduce_max
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
@@ -72,6 +72,11 @@ def build_stores(
     is too small, BadInput for damaged files, an empty matte or no known pixels, and Stopped (leaving no
     store) when `should_stop` says so.
     """
+    for height, width in sizes:
+        if height > shot.canvas.height or width > shot.canvas.width or min(height, width) < 1:
+            raise BadInput(
+                f"working size {width}x{height} does not fit the plate {shot.canvas.width}x{shot.canvas.height}"
+            )
     source = _source_key(shot, sizes, with_mattes)
     if (existing := _reusable(folder, sizes, source)) is not None:
         return existing
@@ -119,9 +124,7 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
     The first pass already scales to the first picture's range: half floats are finest near 0.
     """
     count = len(shot.pictures)
-    writers = [
-        _StoreWriter(_place(folder, size), count, (shot.canvas.height, shot.canvas.width), size) for size in sizes
-    ]
+    writers = [_StoreWriter(_place(folder, size), count, size) for size in sizes]
     low, high, any_hole = np.inf, -np.inf, not with_mattes
     first_space = WorkingSpace.for_range(0.0, 1.0)
     for picture in shot.pictures:
@@ -147,15 +150,15 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
 class _StoreWriter:
     """Writes one store."""
 
-    def __init__(self, folder: Path, count: int, canvas: tuple[int, int], size: tuple[int, int]):
+    def __init__(self, folder: Path, count: int, size: tuple[int, int]):
         folder.mkdir(parents=True)
-        self._folder, self._reduction = folder, _Reduction(canvas, size)
+        self._folder, self._size = folder, size
         self._frames = new_memory_map(folder / _FRAMES, np.float16, (count, *size, 3))
         self._state = new_memory_map(folder / _STATE, np.uint8, (count, *size))
 
     def put(self, index: int, data: PictureData, space: WorkingSpace) -> bool:
         """Adds one picture; returns whether it has a hole at this size."""
-        values, self._state[index] = self._reduction(data)
+        values, self._state[index] = reduced_picture(data, self._size)
         self._frames[index] = space.from_curve(values)
         return bool((self._state[index] == PixelState.HOLE).any())
 
@@ -178,53 +181,29 @@ class _StoreWriter:
         (self._folder / _DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
-class _Reduction:
-    """Reduces the canvas to the working size: the area average of the known pixels, taken on the curve.
+def reduced_picture(data: PictureData, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Reduces a picture to the working size: the area mean of the known pixels, taken on the curve.
 
     Half of a highlight is not half as dark: averaging on the curve keeps one bright pixel from
     swallowing its neighbours, and keeps what is learned close to what is filled.
+
+    Returns curve values [h, w, 3] float32 and state [h, w] uint8.
     """
-
-    def __init__(self, canvas: tuple[int, int], size: tuple[int, int]):
-        if size[0] > canvas[0] or size[1] > canvas[1] or min(size) < 1:
-            raise BadInput(f"working size {size[1]}x{size[0]} does not fit the plate {canvas[1]}x{canvas[0]}")
-        self._same = tuple(size) == tuple(canvas)
-        self._rows = _overlaps(canvas[0], size[0])
-        self._columns = _overlaps(canvas[1], size[1])
-
-    def __call__(self, data: PictureData) -> tuple[np.ndarray, np.ndarray]:
-        """Curve values [h, w, 3] float32 and state [h, w] uint8."""
-        known = ~(data.hole | data.void)
-        values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
-        # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
-        hole = data.hole & ~(data.broken & (data.alpha == 0))
-        if self._same:
-            return values, _states(hole, known)
-        weight = self._average(known)
-        share = np.maximum(weight, np.float32(1e-6))
-        averaged = np.stack([self._average(values[..., channel]) / share for channel in range(3)], axis=2)
-        return averaged, _states(self._average(hole) > 0, weight > 0)
-
-    def _average(self, plane: np.ndarray) -> np.ndarray:
-        return (self._columns @ (self._rows @ plane.astype(np.float32)).T).T
+    known = ~(data.hole | data.void)
+    values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
+    # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
+    hole = data.hole & ~(data.broken & (data.alpha == 0))
+    if known.shape == tuple(size):
+        return values, _states(hole, known)
+    weight = reduce_area(known, size)
+    means = reduce_area(values, size) / np.maximum(weight, np.float32(1e-6))[..., None]
+    return means, _states(reduce_max(hole, size), weight > 0)
 
 
 def _states(hole: np.ndarray, known: np.ndarray) -> np.ndarray:
     state = np.where(known, PixelState.KNOWN, PixelState.OUTSIDE).astype(np.uint8)
     state[hole] = PixelState.HOLE
     return state
-
-
-def _overlaps(count: int, target: int) -> sparse.csr_array:
-    """[target, count]: the share of each new pixel that every old one covers; rows sum to 1."""
-    edges = np.arange(target + 1) * (count / target)
-    matrix = sparse.lil_array((target, count), dtype=np.float32)
-    for new in range(target):
-        start, end = edges[new], edges[new + 1]
-        old = np.arange(int(start), min(count, int(np.ceil(end - 1e-9))))
-        covered = np.minimum(old + 1, end) - np.maximum(old, start)
-        matrix[new, old] = covered / covered.sum()
-    return matrix.tocsr()
 
 
 def _fingerprint(frames: np.ndarray, state: np.ndarray, space: WorkingSpace) -> str:
