@@ -155,7 +155,7 @@ def test_without_a_file_the_term_takes_an_encoder_of_our_own():
     assert config.method.encoder in ENCODERS
     clip = t.task.draw(t.rng, 2, t.counters.crop, True)
     losses = t.method.step(t.network, clip, 1.0, t.rng)["network"]
-    assert float(losses["ambiguity"]) > 0
+    assert losses["ambiguity"].item() > 0
 
 
 def ours(name, network):

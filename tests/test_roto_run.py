@@ -118,7 +118,7 @@ def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
     output, work, _ = finished
     settled = work / "matte" / "settled.json"
     before = settled.read_text()
-    settled.write_text(json.dumps({**json.loads(before), "doubtful_frames": [1005], "seconds": 301}))
+    settled.write_text(json.dumps({**json.loads(before), "doubtful": [FRAMES.index(1005)], "seconds": 301}))
     again = internal_inpaint("run", *options(sample, output, work), *MATTE_STEPS, *STEPS, "--quality", "draft")
     settled.write_text(before)
     assert again.returncode == 0, again.stderr
@@ -130,18 +130,20 @@ def test_doubt_is_told_again_when_the_run_goes_on(sample, finished):
 def test_a_matte_corrected_in_place_is_not_written_over(sample, finished, refused, tmp_path):
     work = tmp_path / "job"
     shutil.copytree(finished[1], work)
-    learned = sorted(work.glob("checkpoints/*/step-*")), (work / "matte" / "propagation.safetensors").read_bytes()
+
+    def learned():
+        found = [*sorted(work.glob("checkpoints/*/step-*/*")), *sorted(work.glob("matte/step-*/*"))]
+        return {path: path.read_bytes() for path in found}
+
+    before = learned()
     corrected = matte_of(work, 1005)
     shutil.copy(frame(sample.plate, 1005), corrected)
     held = corrected.read_bytes()
     command = ["run", *options(sample, tmp_path / "clean.####.exr", work), *STEPS, "--quality", "draft"]
     assert "1005" in refused(*command, "--matte-frame", "1003", "--matte-steps", "4", "--restart")
     # Before the time for finding others was spent, and before anything was forgotten.
-    assert learned[0]
-    assert learned == (
-        sorted(work.glob("checkpoints/*/step-*")),
-        (work / "matte" / "propagation.safetensors").read_bytes(),
-    )
+    assert {path.relative_to(work).parts[0] for path in before} == {"checkpoints", "matte"}
+    assert learned() == before
     assert corrected.read_bytes() == held
 
 
