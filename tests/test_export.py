@@ -12,9 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from running import ROOT, frame, pixels, shot_options
 
+from internal_inpaint import checkpoints
 from internal_inpaint.cli import main
 from internal_inpaint.errors import BadInput
 from internal_inpaint.export import torchscript
@@ -22,8 +22,11 @@ from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_file import network_as_onnx, shot_as_onnx
 from internal_inpaint.export.onnx_runtime import OnnxNetwork, on_onnxruntime, providers
 from internal_inpaint.export.portable import PortableNetwork
+from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig, initialise
+from internal_inpaint.methods.registry import method_of
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
@@ -117,11 +120,12 @@ def rendered(shot, plate, alpha, runtime="torch"):
         with np.errstate(all="ignore"):
             values, state = reduced_picture(data, size)
         frames = np.where(state[..., None] == 0, shot.space.from_curve(values), np.float32(0))
-        levels.append(RenderStage(net, frames[None], state[None]))
+        levels.append(TrainedLevel(method_of(ImplicitConfig(net.config)), net, frames[None], state[None]))
+    trained = TrainedShot(levels, shot.space, shot.canvas)
     if runtime == "onnx":
-        levels = on_onnxruntime(levels, "cpu")
+        trained = on_onnxruntime(trained, "cpu")
     with np.errstate(all="ignore"):
-        return Renderer(Cascade(levels), shot.space.to_linear).render(0, plate, alpha)[1]
+        return Renderer(trained).render(0, plate, alpha)[1]
 
 
 @pytest.mark.parametrize("paper", [False, True])
@@ -348,16 +352,16 @@ def test_both_formats_are_written_and_an_earlier_export_is_replaced(learned, mod
 def test_a_checkpoint_that_a_run_replaces_while_it_is_read_is_no_damaged_one(learned, tmp_path, monkeypatch, capsys):
     work = tmp_path / "job"
     shutil.copytree(learned[0], work)
-    (stage,) = (work / "checkpoints").iterdir()
-    (newest,) = stage.iterdir()
-    read = checkpoint.load_best
+    (level,) = (work / "checkpoints").iterdir()
+    (newest,) = level.iterdir()
+    read = checkpoints.load_best
 
     def replaced(place, *rest):
         if newest.exists():
-            newest.rename(stage / "step-0000000003.000")
+            newest.rename(level / "step-0000000003.000")
         return read(place, *rest)
 
-    monkeypatch.setattr(checkpoint, "load_best", replaced)
+    monkeypatch.setattr(checkpoints, "load_best", replaced)
     done = main(["export", str(work), "--format", "onnx", "--output", str(tmp_path / "model.onnx")])
     assert done == 0, capsys.readouterr().err
 
