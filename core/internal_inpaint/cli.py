@@ -14,6 +14,7 @@ from internal_inpaint.control import BROKEN_OFF, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import NETWORKS, QUALITIES, Job, default_folder, parse_time, read_job, with_absolute_paths
+from internal_inpaint.threads import lower_priority
 
 PROGRESS = ("auto", "plain", "json", "openjd")
 HOSTS = ("nuke", "resolve")
@@ -28,6 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
+    lower_priority()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # Started with its output closed, a process has no streams at all.

@@ -42,6 +42,7 @@ from internal_inpaint.propagation import MatteWriter
 from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.shot import ElementWriter, FrameWriter, Patch, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training import checkpoint
 from internal_inpaint.training.device import choose_device, gains_by_bf16
 from internal_inpaint.training.encoders import encoder_from
@@ -72,6 +73,7 @@ def run(
         BadInput, Stopped, OutOfResources, TrainingDiverged: each message one sentence for the user.
     """
     stop = stop or StopRequest()
+    apply_threads(choose_threads(None))
     if runtime == "onnx":
         require("onnxruntime", "onnx")
         providers(job.device)
