@@ -56,6 +56,7 @@ setup(
         "Fileseq>=2.0",
         "safetensors>=0.4",
         "opencv-python-headless>=4.9",
+        "psutil>=5.9",
     ],
     extras_require={
         # `export --format onnx` and `render --runtime onnx`; with gpu, on CUDA. The two onnxruntimes are one

@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch

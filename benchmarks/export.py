@@ -18,10 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_runtime import OnnxNetwork, require

@@ -186,6 +186,7 @@ def _begin(
             fitted.save(trainer)
     elif start.checkpoint is not None:
         _warm_start(trainer, start.checkpoint, place, context)
+    trainer.counters.threads = torch.get_num_threads()
     _renew_best_score(trainer, before)
     return fitted
 

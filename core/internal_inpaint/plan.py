@@ -142,6 +142,12 @@ def start_from_folder(job: Job) -> list[Path]:
     return found
 
 
+def threads_of(folder: JobFolder) -> int | None:
+    """The number of CPU threads that a folder's training has had; ``None`` before its first checkpoint."""
+    found = _newest_by_size(folder)
+    return checkpoints.read_about(found[0]).counters.threads if found else None
+
+
 def _newest_by_size(folder: JobFolder) -> list[Path]:
     found = [newest for newest in map(checkpoints.newest, folder.levels()) if newest]
     return sorted(found, key=lambda checkpoint: checkpoints.read_about(checkpoint).size)

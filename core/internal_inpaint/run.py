@@ -28,12 +28,13 @@ from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.plan import levels_of, recipe, start_from_folder
+from internal_inpaint.plan import levels_of, recipe, start_from_folder, threads_of
 from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
 from internal_inpaint.training.levels import Level
 from internal_inpaint.vgg19 import load_vgg19
@@ -106,6 +107,8 @@ def _steps(context: Context, mode: Mode) -> Result:
     context.events.tell(stage="open", progress=0.0)
     shot, writers = open_(context.job, mode)
     _take_over(context, shot, writers, mode)
+    # What was trained with so many threads goes on and is rendered with as many: the same bits.
+    apply_threads(choose_threads(context.job.threads, kept=threads_of(context.folder)))
 
     found = None
     if not shot.has_all_mattes or context.job.task == "propagate-matte":

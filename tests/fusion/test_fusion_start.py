@@ -137,7 +137,11 @@ def test_what_is_written_for_windows(tmp_path, windows):
     lines = (run_folder(path) / "start.cmd").read_bytes().decode().split("\r\n")
     assert lines[0] == "@echo off"
     # The host may wait for it: it starts itself anew, its own path in quotes that cmd takes off last.
-    assert lines[2:5] == ['if "%~1"=="go" goto go', 'start "" /b cmd.exe /d /s /c ^""%~f0" go^"', "exit /b 0"]
+    assert lines[2:5] == [
+        'if "%~1"=="go" goto go',
+        'start "" /b /belownormal cmd.exe /d /s /c ^""%~f0" go^"',
+        "exit /b 0",
+    ]
     assert 'set "PYTHONPATH="' in lines
     # Full paths: cmd cannot go to a folder of another machine.
     assert not [line for line in lines if line.startswith(("cd", "pushd"))]
