@@ -55,6 +55,7 @@ setup(
         "opencolorio>=2.4",
         "Fileseq>=2.0",
         "safetensors>=0.4",
+        "cattrs>=24.1",
         "opencv-python-headless>=4.9",
         "psutil>=5.9",
     ],
