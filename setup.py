@@ -45,6 +45,7 @@ setup(
     packages=[*find_packages("core"), *find_packages("plugin")],
     package_data={
         "internal_inpaint.export": ["operators.txt"],
+        "internal_inpaint.report": ["report.html.j2"],
     },
     cmdclass={"build_py": BuildWithHosts},
     install_requires=[
@@ -56,6 +57,7 @@ setup(
         "Fileseq>=2.0",
         "safetensors>=0.4",
         "opencv-python-headless>=4.9",
+        "Jinja2>=3.1",
     ],
     extras_require={
         # `export --format onnx` and `render --runtime onnx`; with gpu, on CUDA. The two onnxruntimes are one

@@ -25,8 +25,7 @@ from internal_inpaint.rendering.cascade import Cascade
 from internal_inpaint.rendering.confidence import enlarged, figures, measure_confidence
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.planes import write_fills
-from internal_inpaint.report.page import Exhibit, FrameFigures, ReportData, chosen_frames, write_report
-from internal_inpaint.report.page import Stage as ReportStage
+from internal_inpaint.report.page import Exhibit, FrameFigures, Level, ReportData, chosen_frames, write_report
 from internal_inpaint.shot import FrameStore, Shot, compact_frames
 from internal_inpaint.version import __version__
 
@@ -175,7 +174,7 @@ def report(
             folder=str(folder.absolute()),
             quality=job.quality,
             psnr=counters.best_psnr,
-            stages=[ReportStage(stage.stage.name, stage.counters.history) for stage in learned],
+            levels=[Level(stage.stage.name, stage.counters.history) for stage in learned],
             timings=timings,
             settings=settings,
             versions={

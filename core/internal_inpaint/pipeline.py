@@ -198,7 +198,7 @@ def _run(
         key = " ".join([*(checkpoint.digest(stage.checkpoint) for stage in found), stores[0].source])
         renderer = Renderer(cascade, space.to_linear)
         judgement = judge(cascade, stores[0], shot, folder, key, events, stop)
-        lap("judging")
+        lap("measuring confidence")
         ledger = Ledger(folder / "rendered.json", writer, _rendering_key(key, job, folder, runtime))
         shown = judgement if job.confidence_layer or elements is not None else None
         _render(shot, writer, elements, renderer, shown, ledger, events, stop)
