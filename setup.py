@@ -45,6 +45,7 @@ setup(
     packages=[*find_packages("core"), *find_packages("plugin")],
     package_data={
         "internal_inpaint.export": ["operators.txt"],
+        "internal_inpaint.report": ["report.html.j2"],
     },
     cmdclass={"build_py": BuildWithHosts},
     install_requires=[
@@ -58,6 +59,7 @@ setup(
         "cattrs>=24.1",
         "opencv-python-headless>=4.9",
         "psutil>=5.9",
+        "Jinja2>=3.1",
     ],
     extras_require={
         # `export --format onnx` and `render --runtime onnx`; with gpu, on CUDA. The two onnxruntimes are one

@@ -371,6 +371,7 @@ def test_a_wheel_brings_the_hosts_files_and_installs_them(tmp_path):
     for path in (ROOT / "plugin/internal_inpaint_plugin").rglob("*.py"):
         assert PurePosixPath(path.relative_to(ROOT / "plugin").as_posix()) in installed
     assert (site / "internal_inpaint/export/operators.txt").is_file()
+    assert (site / "internal_inpaint/report/report.html.j2").is_file()
 
 
 def test_the_installed_plugin_finds_the_worker_that_installed_it(home, tmp_path, told):

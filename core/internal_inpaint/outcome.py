@@ -16,8 +16,7 @@ from internal_inpaint.confidence.measure import Confidence
 from internal_inpaint.context import Context
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.trained_shot import TrainedShot
-from internal_inpaint.report.page import Exhibit, ReportData, chosen_frames, write_report
-from internal_inpaint.report.page import Stage as ReportStage
+from internal_inpaint.report.page import Exhibit, Level, ReportData, chosen_frames, write_report
 from internal_inpaint.resample import reduce_area
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.step import by_frame_number, mattes_output
@@ -78,7 +77,7 @@ def report(
         folder=str(folder.path.absolute()),
         quality=job.quality,
         psnr=trained.psnr,
-        stages=[ReportStage(level.name, level.history) for level in trained.levels],
+        levels=[Level(level.name, level.history) for level in trained.levels],
         timings=timings,
         settings=settings,
         versions={
