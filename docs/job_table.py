@@ -22,9 +22,9 @@ def generated() -> str:
         for name, declared in SETTINGS.items()
     ]
     change = (
-        f"Once something has been trained in a folder, {_listed(MAY_CHANGE)} may change and the weights stay. If "
-        f"{_listed(RETRAINS)} change, the training continues from the weights that there are, unless the network sees "
-        "what it saw before."
+        f"Once something has been trained in a folder, {_listed(MAY_CHANGE)} may change and the weights stay. "
+        f"If {_listed(RETRAINS)} change, the training continues from the weights that there are, unless the network "
+        "sees what it saw before."
     )
     return "\n".join([*lines, "", *textwrap.wrap(change, 120), ""])
 
