@@ -167,8 +167,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path):
     class Killed(BaseException):
         """No chance to save anything."""
 
-    # In the training, in both rounds of labelling, in the last round: 20 + 2 * 6 + 7 events.
-    for moment in (7, 15, 24, 36):
+    reports = []
+    again = run(tmp_path / "counted", frames, {0: truth[0]}, budget, Hooks(report=reports.append, clock=Clock()))
+    np.testing.assert_array_equal(again.mattes, whole.mattes)
+    # In the training, in both rounds of labelling, in the prediction of seven frames at the end.
+    for moment in (7, 15, len(reports) - 8, len(reports) - 3):
         calls = [0]
 
         def report(progress, calls=calls, moment=moment):

@@ -20,7 +20,7 @@ def test_a_picture_is_the_plate_on_the_canvas(tmp_path):
     assert data.alpha[10, 15] == 1
     assert data.hole.sum() == 10 * 12 - 4  # grown by one pixel to its four neighbours
     assert (data.alpha > 0).sum() > data.hole.sum()
-    assert not data.void.any()
+    assert not data.outside.any()
 
 
 def test_matte_and_plate_are_matched_by_number_not_position(tmp_path):
@@ -87,13 +87,13 @@ def test_moving_data_windows_make_one_canvas(tmp_path):
     shot = open_shot(settings)
     assert shot.canvas == Window(-4, 3, 22, 10)
     first, second = shot.load(0), shot.load(1)
-    assert not first.void[:, :12].any()
-    assert first.void[:, 12:].all()
-    assert second.void[:, :10].all()
+    assert not first.outside[:, :12].any()
+    assert first.outside[:, 12:].all()
+    assert second.outside[:, :10].all()
     np.testing.assert_array_equal(second.rgb[:, 10:, 2], random_plane("half", 10, 12, 8))
     # Nothing is filled where the frame has no pixels to keep the fill.
-    assert not first.alpha[first.void].any()
-    assert not first.hole[first.void].any()
+    assert not first.alpha[first.outside].any()
+    assert not first.hole[first.outside].any()
 
 
 def test_broken_pixels_are_unknown_and_filled_only_under_the_matte(tmp_path):

@@ -19,6 +19,22 @@ from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 
 
+class RotoFolder:
+    """The part of a job folder that one-frame roto keeps, beside the checkpoints of its training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = path / "store"
+        self.frames = path / "frames"  # the mattes as EXR files
+        self.result = path / "settled.json"
+        # Of the training: labels by round, own motion by frame, and the mattes at the size they were found at.
+        self.labels = path / "labels-0.npy", path / "labels-1.npy"
+        self.motion = path / "motion.npy"
+        self.mattes = path / "mattes.npy"
+        self.unfinished_mattes = path / ".mattes.npy.part"
+        self.mattes_about = path / "propagation.json"
+
+
 class JobFolder:
     """A job folder, there or not yet.
 
@@ -45,10 +61,7 @@ class JobFolder:
         self.confidence_about = path / "confidence.json"
         self.fills = path / "fills.npy"
         # One-frame roto.
-        self.roto = path / "matte"
-        self.roto_store = self.roto / "store"
-        self.roto_result = self.roto / "settled.json"
-        self.roto_frames = self.roto / "frames"
+        self.roto = RotoFolder(path / "matte")
         self.roto_written = path / "mattes.json"
         self._lock = path / ".lock"
 
@@ -103,9 +116,9 @@ class JobFolder:
 
     def sweep(self) -> None:
         """Remove what a killed run has left half written."""
-        for place in (self.path, self.roto):
+        for place in (self.path, self.roto.path):
             for left in place.glob(".*.part"):
-                if left.is_file() and left.name != ".mattes.npy.part":  # those are resumed
+                if left.is_file() and left != self.roto.unfinished_mattes:  # those are resumed
                     left.unlink(missing_ok=True)
 
     def forget(self) -> None:
@@ -115,8 +128,8 @@ class JobFolder:
         """
         for place in (self.checkpoints, self.store):
             shutil.rmtree(place, ignore_errors=True)
-        for path in self.roto.glob("*"):
-            if path != self.roto_frames:
+        for path in self.roto.path.glob("*"):
+            if path != self.roto.frames:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         for path in (self.rendered, self.confidence, self.confidence_about, self.fills, self.report):
             with contextlib.suppress(OSError):

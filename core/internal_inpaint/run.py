@@ -84,11 +84,12 @@ def run(
         providers(job.device)
     if job.task == "propagate-matte" and not (mode.train and mode.render):
         raise BadInput("a propagate-matte job has nothing to train or render by itself: use `internal-inpaint run`")
+    opened = None
     try:
         if not folder.is_dir():
             device_of(job)
             _refuse_start(job, home, mode)
-            open_(job, mode)  # a job that cannot be done leaves no folder behind
+            opened = open_(job, mode)  # a job that cannot be done leaves no folder behind
         home.make()
         with home.claimed():
             stop.watch(home)
@@ -97,15 +98,15 @@ def run(
                 home.refuse_other(job)
             events = Events(home, display)
             with _ending_told(events, stop, home), events.heartbeat():
-                return _steps(Context(job, home, device_of(job), events, stop), mode)
+                return _steps(Context(job, home, device_of(job), events, stop), mode, opened)
     except OSError as error:
         raise as_user_error(error, str(error.filename or folder)) from error
 
 
-def _steps(context: Context, mode: Mode) -> Result:
+def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | None) -> Result:
     started, lap = time.monotonic(), _Laps()
     context.events.tell(stage="open", progress=0.0)
-    shot, writers = open_(context.job, mode)
+    shot, writers = opened or open_(context.job, mode)
     _take_over(context, shot, writers, mode)
     # What was trained with so many threads goes on and is rendered with as many: the same bits.
     apply_threads(choose_threads(context.job.threads, kept=threads_of(context.folder)))

@@ -6,17 +6,14 @@ the same, and nothing of a round depends on how far an interrupted attempt at it
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from internal_inpaint.files import new_memory_map
+from internal_inpaint.job_folder import RotoFolder
 from internal_inpaint.motion.flow import independent_motion, optical_flow
 from internal_inpaint.resample import enlarge_bicubic, reduce_area
 from internal_inpaint.roto.sampling import Labelled
 
-MOTION = "motion.npy"
-FILES = ("labels-0.npy", "labels-1.npy")
 CERTAIN = 0.35  # a probability this far from one half on the way to 0 or 1 begins to count
 
 
@@ -31,14 +28,16 @@ class Frames:
         views: pictures a frame.
     """
 
-    def __init__(self, frames: np.ndarray, outside: np.ndarray, most: int, folder: Path, views: int = 1) -> None:
+    def __init__(
+        self, frames: np.ndarray, outside: np.ndarray, most: int, folder: RotoFolder, views: int = 1
+    ) -> None:
         self._frames, self._outside, self.views = frames, outside, views
         height, width = frames.shape[1:3]
         scale = min(1.0, (most / (height * width)) ** 0.5)
         self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
 
         # Kept as long as this object lives, and made again after a kill: it costs two flows a frame.
-        self._motion = new_memory_map(folder / MOTION, np.uint8, (len(frames), *self.size))
+        self._motion = new_memory_map(folder.motion, np.uint8, (len(frames), *self.size))
         self._known_motion = np.zeros(len(frames), bool)
         self._flows: dict[tuple[int, int], np.ndarray] = {}
 
@@ -111,21 +110,21 @@ class Labels:
         fresh: start anew; otherwise go on with what is there.
     """
 
-    def __init__(self, folder: Path, frames: Frames, references: dict[int, np.ndarray], fresh: bool) -> None:
+    def __init__(self, folder: RotoFolder, frames: Frames, references: dict[int, np.ndarray], fresh: bool) -> None:
         self.frames, self.references = frames, references
         shape = (len(frames), *frames.size)
         self._files = []
-        for name in FILES:
+        for path in folder.labels:
             if fresh:
-                self._files.append(new_memory_map(folder / name, np.uint8, shape))
+                self._files.append(new_memory_map(path, np.uint8, shape))
             else:
-                self._files.append(np.lib.format.open_memmap(folder / name, "r+", np.uint8, shape))
+                self._files.append(np.lib.format.open_memmap(path, "r+", np.uint8, shape))
 
     @staticmethod
-    def there(folder: Path, frames: Frames) -> bool:
+    def there(folder: RotoFolder, frames: Frames) -> bool:
         """Whether the folder holds both files of a shot of this size."""
         try:
-            files = [np.load(folder / name, mmap_mode="r") for name in FILES]
+            files = [np.load(path, mmap_mode="r") for path in folder.labels]
         except (OSError, ValueError, EOFError):
             return False
         return all(file.shape == (len(frames), *frames.size) and file.dtype == np.uint8 for file in files)

@@ -13,10 +13,11 @@ from internal_inpaint import checkpoints
 from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
 from internal_inpaint.files import new_memory_map
+from internal_inpaint.job_folder import RotoFolder
 from internal_inpaint.methods.matte.method import MatteMethod
 from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.labels import Frames, Labels
-from internal_inpaint.roto.result import MATTES, Propagated, check_inputs, finish, finished, inputs_fingerprint
+from internal_inpaint.roto.result import Propagated, check_inputs, finish, finished, inputs_fingerprint
 from internal_inpaint.roto.task import RotoTask
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks, Progress
@@ -58,16 +59,17 @@ def propagate(
     """
     check_inputs(frames, outside, references)
     folder.mkdir(parents=True, exist_ok=True)
+    home = RotoFolder(folder)
     fingerprint = inputs_fingerprint(frames, references, config, seed, views)
-    if (earlier := finished(folder, fingerprint, budget)) is not None:
+    if (earlier := finished(home, fingerprint, budget)) is not None:
         return earlier
     hooks = hooks or Hooks()
     most = config.pixels[0 if device.type == "cuda" else 1]
-    seen = Frames(frames, outside, most, folder, views)
+    seen = Frames(frames, outside, most, home, views)
     newest = checkpoints.newest(folder)
-    resumed = newest is not None and Labels.there(folder, seen) and _is_of(newest, fingerprint)
+    resumed = newest is not None and Labels.there(home, seen) and _is_of(newest, fingerprint)
     small = {index: np.clip(seen.reduced(matte), 0, 1) for index, matte in references.items()}
-    method, labels = MatteMethod(config.method), Labels(folder, seen, small, fresh=not resumed)
+    method, labels = MatteMethod(config.method), Labels(home, seen, small, fresh=not resumed)
     task = RotoTask(config, method, seen, labels, budget, device, hooks.clock)
     trainer = Trainer(method, task, config, device, seed)
     if resumed:
@@ -90,7 +92,7 @@ def propagate(
         ) from None
     if not done:
         raise Stopped(STOPPED)
-    return _predict(trainer, task, references, folder, fingerprint, hooks, save)
+    return _predict(trainer, task, references, home, fingerprint, hooks, save)
 
 
 def _is_of(checkpoint: Path, fingerprint: str) -> bool:
@@ -101,14 +103,14 @@ def _predict(
     trainer: Trainer,
     task: RotoTask,
     references: dict[int, np.ndarray],
-    folder: Path,
+    folder: RotoFolder,
     fingerprint: str,
     hooks: Hooks,
     save,
 ) -> Propagated:
     """Every frame once more, with the trained network, into the result; resumed where a stop broke it off."""
     counters, config, count = trainer.counters, task.config, len(task.frames)
-    unfinished = folder / f".{MATTES}.part"
+    unfinished = folder.unfinished_mattes
     shape = (count, *task.frames.full)
     if task.predicted and unfinished.is_file():
         mattes = np.lib.format.open_memmap(unfinished, "r+", np.float16, shape)
@@ -140,7 +142,7 @@ def _predict(
     mattes.flush()
     del mattes
     about = {"budget": counters.budget, "steps": counters.step, "seconds": round(counters.seconds, 2)}
-    return finish(folder, fingerprint, unfinished, task.found, references, config.doubt, task.frames.views, about)
+    return finish(folder, fingerprint, task.found, references, config.doubt, task.frames.views, about)
 
 
 def _last_loss(trainer: Trainer) -> float:

@@ -6,18 +6,17 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import replace, write_atomically
+from internal_inpaint.job_folder import RotoFolder
 from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.tracking import lower_where_absent, near_edge
 from internal_inpaint.training.budget import Budget
 
 VERSION = 1  # of the recipe: results of another are not reused
-MATTES, SUMMARY = "mattes.npy", "propagation.json"
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,8 @@ def inputs_fingerprint(frames: np.ndarray, references: dict, config: RotoConfig,
 
 
 def finish(
-    folder: Path,
+    folder: RotoFolder,
     fingerprint: str,
-    unfinished: Path,
     confidence: list[float],
     drawn: Collection[int],
     doubt: float,
@@ -86,7 +84,7 @@ def finish(
         views: pictures a frame.
         about: plain values to be kept beside it.
     """
-    mattes = np.load(unfinished, mmap_mode="r")
+    mattes = np.load(folder.unfinished_mattes, mmap_mode="r")
     empty = [not (matte > 0.5).any() for matte in mattes]
     at_edge = [near_edge(np.asarray(matte) > 0.5) for matte in mattes]
     confidence = list(confidence)
@@ -98,16 +96,16 @@ def finish(
     doubtful = [index for index, value in enumerate(confidence) if value < doubt]
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
     # Never new mattes beside an old description.
-    (folder / SUMMARY).unlink(missing_ok=True)
-    replace(unfinished, folder / MATTES)
-    write_atomically(folder / SUMMARY, json.dumps(described))
+    folder.mattes_about.unlink(missing_ok=True)
+    replace(folder.unfinished_mattes, folder.mattes)
+    write_atomically(folder.mattes_about, json.dumps(described))
     return _described(folder, described)
 
 
-def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | None:
+def finished(folder: RotoFolder, fingerprint: str, budget: Budget) -> Propagated | None:
     """The finished result of these inputs, if the folder holds one."""
     try:
-        about = json.loads((folder / SUMMARY).read_text())
+        about = json.loads(folder.mattes_about.read_text())
         if about["fingerprint"] != fingerprint or about["budget"] != [budget.steps, budget.seconds]:
             return None
         found = _described(folder, about)
@@ -116,6 +114,6 @@ def finished(folder: Path, fingerprint: str, budget: Budget) -> Propagated | Non
         return None
 
 
-def _described(folder: Path, about: dict) -> Propagated:
-    mattes, key = np.load(folder / MATTES, mmap_mode="r"), f"{about['fingerprint']} {about['steps']}"
+def _described(folder: RotoFolder, about: dict) -> Propagated:
+    mattes, key = np.load(folder.mattes, mmap_mode="r"), f"{about['fingerprint']} {about['steps']}"
     return Propagated(about["confidence"], about["doubtful"], about["steps"], about["seconds"], key, mattes)

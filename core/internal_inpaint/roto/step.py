@@ -21,7 +21,7 @@ from internal_inpaint.roto.config import RotoConfig, default_budget
 from internal_inpaint.roto.propagate import propagate
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.writer import MatteWriter
-from internal_inpaint.shot import FrameStore, Picture, Shot, build_stores, by_frame, compact_frames, open_shot
+from internal_inpaint.shot import FrameStore, Picture, Shot, build_stores, by_frame, compact_frames, with_mattes
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.levels import fitted
 from internal_inpaint.training.state import Hooks, Progress
@@ -51,7 +51,7 @@ def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
     _warn_of_doubt(context, shot, found, output)
     if context.job.task == "propagate-matte":
         return shot, found
-    return open_shot(replace(shot.settings, matte=output, matte_channel=None, matte_frame=None)), found
+    return with_mattes(shot, output), found
 
 
 def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
@@ -65,7 +65,7 @@ def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
 
 def mattes_output(job: Job, folder: JobFolder) -> str:
     """Pattern of the mattes that a job writes: they are its output, or lie in its folder."""
-    return job.output if job.task == "propagate-matte" else str(folder.roto_frames.absolute() / "matte.####.exr")
+    return job.output if job.task == "propagate-matte" else str(folder.roto.frames.absolute() / "matte.####.exr")
 
 
 def refuse_changed(shot: Shot, folder: JobFolder, output: str) -> None:
@@ -114,7 +114,7 @@ def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
         budget_of(job, context.device),
         context.device,
         job.seed,
-        folder.roto,
+        folder.roto.path,
         _hooks(context),
         len(shot.views),
     )
@@ -122,7 +122,7 @@ def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
     refuse_changed(shot, folder, output)  # meanwhile
     _write(context, shot, found, writer, ledger, f"{store.source} {found.key}")
     found = replace(found, mattes=None)
-    write_atomically(folder.roto_result, json.dumps({"inputs": _inputs(shot), **asdict(found)}, indent=1))
+    write_atomically(folder.roto.result, json.dumps({"inputs": _inputs(shot), **asdict(found)}, indent=1))
     return found
 
 
@@ -133,7 +133,7 @@ def _read(context: Context, shot: Shot) -> tuple[FrameStore, dict[int, np.ndarra
     context.events.tell(stage="matte", progress=0.0, frames=len(shot.frames), frames_done=0)
     store = build_stores(
         shot,
-        context.folder.roto_store,
+        context.folder.roto.store,
         [size],
         progress=context.progress(0.0, READ),
         should_stop=context.stop,
@@ -171,7 +171,7 @@ def _warn_of_doubt(context: Context, shot: Shot, found: Propagated, output: str)
 def _earlier(context: Context, shot: Shot, output: str) -> Propagated | None:
     """What an earlier run of this folder found for the same files, if all of its mattes are there."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(context.folder.roto_result.read_text())
+        kept = json.loads(context.folder.roto.result.read_text())
         writer = MatteWriter(shot, output)
         if kept.pop("inputs") == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
             found = Propagated(**kept)

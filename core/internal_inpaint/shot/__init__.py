@@ -10,7 +10,7 @@ from internal_inpaint.shot.sequence import (
     output_path,
     parse_frame_range,
 )
-from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, by_frame, open_shot
+from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, by_frame, open_shot, with_mattes
 from internal_inpaint.shot.store import (
     FrameStore,
     build_store,
@@ -49,4 +49,5 @@ __all__ = [
     "parse_frame_range",
     "store_bytes",
     "survey",
+    "with_mattes",
 ]

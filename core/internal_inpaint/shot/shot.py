@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,14 +64,14 @@ class PictureData:
     alpha: float32 [H, W], the grown and feathered matte that composites the fill. It is 1 on NaN and Inf pixels that
         it touches at all, because they cannot be blended.
     hole: bool [H, W], pixels that the network must not treat as known: the grown matte, and NaN or Inf pixels.
-    void: bool [H, W], pixels outside the frame's own data window.
+    outside: bool [H, W], pixels outside the frame's own data window.
     broken: bool [H, W], NaN or Inf pixels in the plate.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray
     hole: np.ndarray
-    void: np.ndarray
+    outside: np.ndarray
     broken: np.ndarray
 
 
@@ -169,17 +169,17 @@ class Shot:
         shape = (self.canvas.height, self.canvas.width)
         rgb = np.zeros((*shape, 3), np.float32)
         rgb[inside] = np.where(finite[..., None], rgb_here, np.float32(0.0))
-        void = np.ones(shape, bool)
-        void[inside] = False
+        outside = np.ones(shape, bool)
+        outside[inside] = False
         broken = np.zeros(shape, bool)
         broken[inside] = ~finite
         matte = np.zeros(shape, np.float32)
         if with_matte and picture.frame in self._mattes:
             matte = self.load_matte(index)
         hole, alpha = hole_and_alpha(matte, self.grow, self.feather)
-        alpha[void] = 0.0
+        alpha[outside] = 0.0
         alpha[broken & (alpha > 0.0)] = 1.0
-        return PictureData(rgb, alpha, (hole | broken) & ~void, void, broken)
+        return PictureData(rgb, alpha, (hole | broken) & ~outside, outside, broken)
 
     def load_matte(self, index: int) -> np.ndarray:
         """The matte of one picture as drawn, before grow and feather: float32 [H, W] in 0..1 on the canvas."""
@@ -234,6 +234,15 @@ def by_frame(pictures: Iterable[Picture]) -> dict[int, list[Picture]]:
     for picture in pictures:
         frames.setdefault(picture.frame, []).append(picture)
     return frames
+
+
+def with_mattes(shot: Shot, pattern: str) -> Shot:
+    """The same shot with a matte of its own on every frame. Raises BadInput as `open_shot`; reads no plate header."""
+    settings = replace(shot.settings, matte=pattern, matte_channel=None, matte_frame=None)
+    matte = find_sequence(pattern, "matte")
+    plates = {frame: shot.plate_header(frame) for frame in shot.frames}
+    mattes = {frame: read_header(matte.path(frame), "matte") for frame in shot.frames}
+    return Shot(settings, shot.plate_sequence, matte, plates, mattes)
 
 
 def open_shot(settings: ShotSettings) -> Shot:

@@ -131,7 +131,7 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
         if should_stop and should_stop():
             raise Stopped("stopped while reading the plate; run again to start over with it")
         data = shot.load(picture.index, with_mattes)
-        known = ~(data.hole | data.void)
+        known = ~(data.hole | data.outside)
         if known.any():
             values = data.rgb[known]
             first = np.isinf(low)
@@ -189,7 +189,7 @@ def reduced_picture(data: PictureData, size: tuple[int, int]) -> tuple[np.ndarra
 
     Returns curve values [h, w, 3] float32 and state [h, w] uint8.
     """
-    known = ~(data.hole | data.void)
+    known = ~(data.hole | data.outside)
     values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
     # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
     hole = data.hole & ~(data.broken & (data.alpha == 0))

@@ -60,7 +60,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
     any_hole = any_known = False
     for picture in shot.pictures:
         data = shot.load(picture.index)
-        usable = ~(data.void | data.broken)
+        usable = ~(data.outside | data.broken)
         if usable.any():
             values = data.rgb[usable]
             low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
@@ -69,7 +69,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
         if picture.frame in shot.reference_frames:
             coverage[picture.frame] = max(coverage.get(picture.frame, 0.0), _coverage(data))
         any_hole |= bool((data.alpha > 0).any())
-        any_known |= bool((~(data.hole | data.void)).any())
+        any_known |= bool((~(data.hole | data.outside)).any())
         if progress:
             progress(picture.index + 1, len(shot.pictures))
     require_fillable(any_hole, any_known, shot)
@@ -105,7 +105,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
 
 
 def _coverage(data: PictureData) -> float:
-    return float((data.alpha > 0).sum() / max(1, (~data.void).sum()))
+    return float((data.alpha > 0).sum() / max(1, (~data.outside).sum()))
 
 
 def _box(window) -> tuple[int, int, int, int]:

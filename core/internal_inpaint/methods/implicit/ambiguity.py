@@ -9,7 +9,7 @@ The paper masks both pictures with "M_t" and says that a blocked target counts n
 - *what is drawn*: the feature points of the output inside everything hidden from the network. The real
   hole is part of it: no truth is needed there, which is the point.
 - *what it is drawn to*: the feature points of the other frame in the same region and ``REACH`` round it, but
-  those that its own hole (or a void or a held-out pixel) touches. Where all are blocked the loss is 0. From
+  those that its own hole (or an unknown or held-out pixel) touches. Where all are blocked the loss is 0. From
   the whole crop a blurred fill takes what is smoothest in it, wherever that is: grass took the colour
   of a dog's fur.
 """
