@@ -45,6 +45,7 @@ setup(
     packages=[*find_packages("core"), *find_packages("plugin")],
     package_data={
         "internal_inpaint.export": ["operators.txt"],
+        "internal_inpaint.report": ["report.html.j2"],
     },
     cmdclass={"build_py": BuildWithHosts},
     install_requires=[
@@ -55,7 +56,10 @@ setup(
         "opencolorio>=2.4",
         "Fileseq>=2.0",
         "safetensors>=0.4",
+        "cattrs>=24.1",
         "opencv-python-headless>=4.9",
+        "psutil>=5.9",
+        "Jinja2>=3.1",
     ],
     extras_require={
         # `export --format onnx` and `render --runtime onnx`; with gpu, on CUDA. The two onnxruntimes are one

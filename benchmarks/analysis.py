@@ -27,15 +27,18 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.training.loop import best_network
 
 from clips import CACHE, CLIPS, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
-from internal_inpaint.training.loop import best_network
 from internal_inpaint.training.validation import HeldOut, validation_psnr
 from metrics import flows, psnr_in_hole
 from quality import Results, table

@@ -26,25 +26,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
-from internal_inpaint.run import Mode, run
+from internal_inpaint import checkpoints
 from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import enlarged, write_confidence
+from internal_inpaint.confidence.metric import write_confidence
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
 from internal_inpaint.motion.reprojection import reproject
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.resample import enlarge_bilinear, reduce_area
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
-from internal_inpaint import checkpoints
 
 CLIP_SIZE = (240, 136)
 SHOTS = ("demo", "demo-static", "demo-covered", "goat", "blackswan", "dog")
@@ -145,16 +148,14 @@ def perfect(case: Case, store: FrameStore) -> np.ndarray:
     """The truth as a fill at working size: ``[N, h, w, 3]`` float16."""
     fills = []
     for frame in case.frames:
-        values = cv2.resize(
-            curve(_read(frame_path(case.clean, frame), "RGB")), store.size[::-1], interpolation=cv2.INTER_AREA
-        )
+        values = reduce_area(curve(_read(frame_path(case.clean, frame), "RGB")), store.size)
         fills.append(store.working_space.from_curve(values).astype(np.float16))
     return np.stack(fills)
 
 
 def judged(planes: np.ndarray, error: np.ndarray, hole: np.ndarray) -> tuple[float, list[float]]:
     """Rank correlation with the error, and mean error by fifths, of planes that should be high where it is low."""
-    values = np.stack([enlarged(plane, error.shape[1:]) for plane in planes])[hole]
+    values = np.stack([enlarge_bilinear(plane, error.shape[1:]) for plane in planes])[hole]
     correlation = float(np.corrcoef(rankdata(values), rankdata(error[hole]))[0, 1])
     fifths = np.array_split(error[hole][np.argsort(values, kind="stable")], 5)
     return correlation, [float(part.mean()) for part in fifths]

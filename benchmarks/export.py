@@ -4,7 +4,7 @@
     python benchmarks/export.py --old PYTHON [--old PYTHON ...]
 
 The first times the network as `render` and `render --runtime onnx` call it, in turn in one process, on full-width
-networks with random weights, and prints a Markdown table of medians. The second exports a two-stage model with
+networks with random weights, and prints a Markdown table of medians. The second exports a two-level model with
 random weights and runs it in interpreters that hold another PyTorch (1.6, 1.12), and says how far they are off.
 """
 
@@ -18,10 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from internal_inpaint.export.model import ExportedShot, ShotModel
 from internal_inpaint.export.onnx_runtime import OnnxNetwork, require

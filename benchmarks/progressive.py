@@ -16,20 +16,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.training.loop import Hooks, Trainer, best_network
 
 from clips import CACHE, frame_path, parse_size, read_display
 from contact_sheet import contact_sheet, with_hole
 from internal_inpaint.demo import make_sample_shot
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import Shot, ShotSettings, build_stores, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import Progressive, TrainingConfig, preset
-from internal_inpaint.training.loop import Hooks, Trainer, best_network
 from internal_inpaint.training.levels import plan_levels
 from metrics import psnr_in_hole
 

@@ -28,15 +28,18 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch
+from internal_inpaint.training.loop import Hooks
 
 from clips import CACHE, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.job import parse_time
 from internal_inpaint.roto import Propagated, RotoConfig, propagate
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.loop import Hooks
 from quality import Results, table
 
 REFERENCES = ("first", "first+last", "first+worst")

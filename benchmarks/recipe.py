@@ -19,19 +19,22 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import numpy as np
 import torch
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.training.loop import Hooks, Trainer, best_network
 
 from clips import Shot, parse_clips, parse_size, prepare
 from internal_inpaint.methods.implicit.networks import NetworkConfig
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot import Shot as OpenedShot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.training.loop import Hooks, Trainer, best_network
 from metrics import psnr_in_hole
 
 STANDARD = PRESETS["standard"]

@@ -24,22 +24,25 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.training.loop import Counters, Hooks, Trainer, best_network
 
 import metrics
 from clips import CACHE, Shot, parse_clips, parse_size, prepare, shared_folder
 from contact_sheet import contact_sheet
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.methods.implicit.encoders import ENCODERS, Vgg19, load_vgg19
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.report.contact_sheet import srgb_encoded
 from internal_inpaint.shot import ShotSettings, build_store, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
-from internal_inpaint.methods.implicit.encoders import ENCODERS, Vgg19, load_vgg19
-from internal_inpaint.training.loop import Counters, Hooks, Trainer, best_network
 from quality import Results, table
 from speed import moving_pattern
 

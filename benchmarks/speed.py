@@ -14,14 +14,17 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
-
 from internal_inpaint.training.config import PRESETS
 from internal_inpaint.training.device import autocast, choose_device, gains_by_bf16
-from internal_inpaint.training.fill_task import fill_trainer, reconstruction_loss
+from internal_inpaint.training.fill_task import reconstruction_loss
 from internal_inpaint.training.sampling import HOLE
 
 FRAMES = 40

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
-from internal_inpaint.job import FORMAT, SETTINGS
+from internal_inpaint.job import FORMAT, MAY_CHANGE, RETRAINS, SETTINGS
 from internal_inpaint.job_fields import Setting
 
 PAGE = Path(__file__).with_name("job-folder.md")
@@ -20,9 +21,17 @@ def generated() -> str:
         f"| `{name}` | {declared.written_type} | {_default(declared)} | {_meaning(declared)} |"
         for name, declared in SETTINGS.items()
     ]
-    *names, last = [f"`{name}`" for name, declared in SETTINGS.items() if declared.may_change]
-    change = f"Once something has been learned in a folder, only {', '.join(names)} and {last} may change."
-    return "\n".join([*lines, "", change, ""])
+    change = (
+        f"Once something has been trained in a folder, {_listed(MAY_CHANGE)} may change and the weights stay. "
+        f"If {_listed(RETRAINS)} change, the training continues from the weights that there are, unless the network "
+        "sees what it saw before."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(change, 120), ""])
+
+
+def _listed(names: set[str]) -> str:
+    *first, last = [f"`{name}`" for name in SETTINGS if name in names]
+    return f"{', '.join(first)} and {last}"
 
 
 def updated(page: str) -> str:

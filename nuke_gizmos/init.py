@@ -1,4 +1,4 @@
-"""Run by Nuke at its start, in a render too. Whatever is wrong here, Nuke starts: it ends as one printed line."""
+"""Nuke runs this file at its start, in a render too. An error here prints one line and never stops Nuke."""
 
 
 def _internal_inpaint():
@@ -12,7 +12,7 @@ def _internal_inpaint():
     except NameError:
         found = [p for p in nuke.pluginPath() if os.path.isfile(os.path.join(p, "InternalInpaint.gizmo"))]
         here = found[0] if found else os.getcwd()
-    # As installed: beside this file. As in the repository: in plugin/. Else from PYTHONPATH.
+    # Installed: beside this file. In the repository: in plugin/. Otherwise: on PYTHONPATH.
     for place in (here, os.path.join(here, "plugin"), os.path.join(os.path.dirname(here), "plugin")):
         if os.path.isfile(os.path.join(place, "internal_inpaint_plugin", "__init__.py")):
             if place not in sys.path:
@@ -26,5 +26,5 @@ def _internal_inpaint():
 try:
     _internal_inpaint()
 except BaseException as error:
-    # No newer syntax than Python 2 has: an old Nuke must get as far as this line.
-    print("Internal Inpaint: the node will not train here (" + type(error).__name__ + ": " + str(error) + ")")
+    # Python 2 syntax only: an old Nuke must be able to run this line.
+    print("Internal Inpaint: the node cannot train here (" + type(error).__name__ + ": " + str(error) + ")")

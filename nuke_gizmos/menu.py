@@ -1,4 +1,4 @@
-"""Run by Nuke's window at its start: the node's menu. Whatever is wrong here, Nuke starts."""
+"""Nuke runs this file when its window starts: it adds the node's menu. An error here never stops Nuke."""
 
 
 def _internal_inpaint_menu():
@@ -11,8 +11,8 @@ def _internal_inpaint_menu():
         reason = type(error).__name__ + ": " + str(error)
         print("Internal Inpaint: its Python package cannot be used (" + reason + ")")
         said = "Internal Inpaint's Python package, internal_inpaint_plugin, cannot be used (" + reason + "). "
-        said += "Put it beside InternalInpaint.gizmo, or on PYTHONPATH; `internal-inpaint install nuke` does so."
-        menu.addCommand("Not installed completely", lambda: nuke.message(said))
+        said += "Run `internal-inpaint install nuke`, or put it beside InternalInpaint.gizmo or on PYTHONPATH."
+        menu.addCommand("Installation is incomplete", lambda: nuke.message(said))
         return
     menu.addCommand("Internal Inpaint", "nuke.createNode('InternalInpaint')", icon="InternalInpaint.png")
 
@@ -20,4 +20,4 @@ def _internal_inpaint_menu():
 try:
     _internal_inpaint_menu()
 except BaseException as error:
-    print("Internal Inpaint: no menu (" + type(error).__name__ + ": " + str(error) + ")")
+    print("Internal Inpaint: its menu cannot be added (" + type(error).__name__ + ": " + str(error) + ")")

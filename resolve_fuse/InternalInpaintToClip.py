@@ -1,7 +1,7 @@
-"""Workspace > Scripts > InternalInpaintToClip: the node for the current clip, or its finished frames.
+"""Workspace > Scripts > InternalInpaintToClip: add the node to the current clip, or bring in its finished frames.
 
-The first time it gives the clip under the playhead a Fusion comp with the node; once the node has trained, it
-puts the finished frames on a new track above the clip. What it does is in
+The first time you run it, it adds a Fusion comp with the node to the clip under the playhead. Once the node has
+trained, it puts the finished frames on a new track above the clip. The code is in
 plugin/internal_inpaint_plugin/fusion_node.py.
 """
 
@@ -10,11 +10,11 @@ import sys
 
 
 def scripts_folders():
-    """Resolve runs a script of its menu without telling it where it lies: its path map knows."""
+    """The folders of Resolve's path map: Resolve does not tell a menu script where its file is."""
     for name in ("fusion", "fu", "app"):
         try:
             mapped = globals()[name].MapPath("Scripts:")
-        except Exception:  # not there, or a host that answers otherwise
+        except Exception:  # missing, or a host with another API
             continue
         for folder in str(mapped or "").split(";"):
             if folder.strip():
@@ -22,7 +22,7 @@ def scripts_folders():
 
 
 def folders():
-    """Where the host-side package may lie: what INTERNAL_INPAINT_PLUGIN names, beside this script, in a checkout."""
+    """Folders that may hold the host-side package: $INTERNAL_INPAINT_PLUGIN, beside this script, in a checkout."""
     yield os.environ.get("INTERNAL_INPAINT_PLUGIN", "")
     own = globals().get("__file__")
     if own:
@@ -42,10 +42,10 @@ try:
     from internal_inpaint_plugin import fusion_node
 except ImportError:
     print(
-        "Internal Inpaint: its package internal_inpaint_plugin is not beside this script: install it again, "
-        "or set INTERNAL_INPAINT_PLUGIN to the folder that holds it",
+        "Internal Inpaint: the package internal_inpaint_plugin cannot be found: run `internal-inpaint install "
+        "resolve`, or set INTERNAL_INPAINT_PLUGIN to the folder that holds the package",
         file=sys.stderr,
     )
 else:
-    # Resolve gives a script of its own menu the global `resolve`.
+    # Resolve defines the global `resolve` for scripts of its own menu.
     fusion_node.main(globals().get("resolve"))

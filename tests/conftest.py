@@ -1,12 +1,27 @@
 """Shared by the tests: small shots made by code, the engine as hosts start it, full disks, refusals."""
 
+import os
 import subprocess
 import sys
 
+import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
+
+# isort: split
 import pytest
 from running import ROOT
 
+# Results are the same bit for bit only with the same number of threads; left alone, each run asks the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest.register_assert_rewrite("shot_files", "nuke_driving", "fusion_driving")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip(f"PyTorch {torch.__version__} finds no CUDA device")
 
 
 @pytest.fixture(scope="session")

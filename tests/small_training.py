@@ -9,6 +9,8 @@ from internal_inpaint import checkpoints
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
+from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.fill_task import fill_trainer
 
@@ -37,8 +39,8 @@ def shot(frames=10, size=(48, 64)):
     return (pixels * (state == 0)[..., None]).half(), state
 
 
-def trainer(config=TINY, seed=3, **options):
-    return fill_trainer(config, *shot(), CPU, seed, **options)
+def trainer(config=TINY, seed=3, device=CPU, **options):
+    return fill_trainer(config, *shot(), device, seed, **options)
 
 
 def stop_at(t, step):
@@ -48,3 +50,12 @@ def stop_at(t, step):
 def save(t, folder, fingerprint=SHOT):
     """A checkpoint of a trainer of a fill."""
     return checkpoints.save(t, folder, fingerprint, t.task.size)
+
+
+def fills(t, network=None):
+    """Every frame of ``shot`` as a trainer's best network renders it, ``[N, H, W, 3]``."""
+    frames, state = shot()
+    level = TrainedLevel(t.method, network or t.best_network(), frames.numpy(), state.numpy())
+    trained = TrainedShot([level], WorkingSpace.for_range(0.0, 1.0), level.size)
+    everywhere = torch.ones(trained.size, dtype=torch.bool)
+    return torch.stack([trained.fill(index, everywhere) for index in range(len(frames))])

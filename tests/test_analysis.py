@@ -16,7 +16,6 @@ import analysis
 import clips
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.config import TrainingConfig
-from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.sampling import HOLE
 from quality import Results
 

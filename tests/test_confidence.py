@@ -12,7 +12,6 @@ from internal_inpaint.confidence.measure import measure_confidence
 from internal_inpaint.confidence.metric import (
     CONFIDENT_THRESHOLD,
     NOT_OBSERVED_LIMIT,
-    enlarged,
     frame_confidence,
     write_confidence,
 )
@@ -168,6 +167,3 @@ def test_figures_of_a_picture():
     result = frame_confidence(plane, state, 1001)
     assert (result.coverage, result.confidence, result.confident) == pytest.approx((4 / 6, 0.375, 0.5))
     assert frame_confidence(plane, np.zeros_like(state), 1001).confidence is None
-    large = enlarged(plane, (4, 8))
-    assert large.shape == (4, 8)
-    assert large.dtype == np.float32

@@ -120,13 +120,13 @@ def test_it_is_refused_where_it_cannot_be(tmp_path):
     shot = make_shot(tmp_path, frames=(1001,), grow=0, feather=0)
     written = write_judged(shot, tmp_path / "o.exr", 1001)
     again = open_shot(ShotSettings(str(written), str(tmp_path / "roto.1001.exr")))
-    with pytest.raises(BadInput, match="already has a layer confidence; leave the confidence layer out"):
+    with pytest.raises(BadInput, match="already has a layer confidence; leave out --confidence-layer"):
         FrameWriter(again, str(tmp_path / "x.exr"), confidence_layer=True)
     FrameWriter(again, str(tmp_path / "x.exr"), fill_layer=True)
     planes = {name: np.zeros((24, 32), np.uint16) for name in "RGB"}
     plate = write_image(tmp_path / "p.png", planes)
     integer = open_shot(ShotSettings(str(plate), str(tmp_path / "roto.1001.exr")))
-    with pytest.raises(BadInput, match=r"no layers for the confidence; choose \.exr"):
+    with pytest.raises(BadInput, match=r"cannot store the confidence layer; choose \.exr"):
         FrameWriter(integer, str(tmp_path / "o.png"), confidence_layer=True)
     with pytest.raises(ValueError, match="needs a confidence"):
         FrameWriter(shot, str(tmp_path / "y.exr"), confidence_layer=True).write(

@@ -58,7 +58,7 @@ def test_names_that_are_taken_are_refused_before_any_work(tmp_path):
     with pytest.raises(BadInput, match="is a file"):
         ElementWriter(shot, str(tmp_path / "file"))
     writer = FrameWriter(shot, str(tmp_path / "e" / "fill.####.exr"))
-    with pytest.raises(BadInput, match="where --elements puts the fill"):
+    with pytest.raises(BadInput, match="is also the fill file of --elements"):
         ElementWriter(shot, str(tmp_path / "e")).refuse_result(writer)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / f"matte.{shot.frames[0]}.exr").symlink_to(Path(shot.plate_header(shot.frames[0]).path))

@@ -14,20 +14,23 @@ import pytest
 import torch
 from running import ROOT, frame, pixels, shot_options
 
+from internal_inpaint import checkpoints
 from internal_inpaint.cli import main
 from internal_inpaint.errors import BadInput
 from internal_inpaint.export import torchscript
 from internal_inpaint.export.model import ExportedShot, ShotModel
-from internal_inpaint.export.onnx_runtime import OnnxNetwork, providers
+from internal_inpaint.export.onnx_file import network_as_onnx, shot_as_onnx
+from internal_inpaint.export.onnx_runtime import OnnxNetwork, on_onnxruntime, providers
 from internal_inpaint.export.portable import PortableNetwork
+from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig, initialise
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
+from internal_inpaint.methods.registry import method_of
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
-from internal_inpaint.shot.store import _Shrink
-from internal_inpaint import checkpoints
+from internal_inpaint.shot.store import reduced_picture
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -35,10 +38,10 @@ SIZES = ((96, 128), (97, 131), (70, 45), (3, 200), (1, 1))
 CLOSE = 1e-4  # of the working range
 
 
-def network(kind="base", refines=False, seed=0):
+def network(kind="base", extra_planes=0, refines=False, seed=0):
     """A small network with weights that matter."""
     torch.manual_seed(seed)
-    made = InpaintNetwork(NetworkConfig(kind, 0.25, 3 if refines else 0, refines)).eval()
+    made = InpaintNetwork(NetworkConfig(kind, 0.25, extra_planes, refines)).eval()
     initialise(made, "preserving")
     for parameter in made.parameters():
         if not parameter.any():
@@ -52,31 +55,42 @@ def on_onnx(content):
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "refines"),
-    [("base", False), ("stacked", False), ("coarse-to-fine", False), ("base", True), ("stacked", True)],
-)
-def test_a_network_is_the_same_in_every_form_and_size(kind, refines):
-    from internal_inpaint.export.onnx_graph import network_graph
+# What the presets train: the first level, finer levels that add to the coarser picture, and those of `paper`,
+# which see it and do not add to it.
+NETWORKS = [
+    ("base", 0, False),
+    ("stacked", 0, False),
+    ("coarse-to-fine", 0, False),
+    ("base", 3, True),
+    ("stacked", 3, True),
+    ("coarse-to-fine", 3, False),
+]
 
-    net = network(kind, refines)
-    portable, session = PortableNetwork(net), on_onnx(network_graph(net))
+
+@pytest.mark.parametrize(("kind", "extra_planes", "refines"), NETWORKS)
+def test_a_network_is_the_same_in_every_form_and_size(kind, extra_planes, refines):
+    net = network(kind, extra_planes, refines)
+    portable, on_runtime = PortableNetwork(net), OnnxNetwork(net, "cpu")
+    session = on_onnx(network_as_onnx(net))
     # The renderer leaves twice the context round a hole for a network of two stages.
-    assert (OnnxNetwork(net, "cpu").second is None) == (net.second is None)
+    assert (on_runtime.second is None) == (net.second is None)
     for height, width in SIZES:
-        masked, mask = torch.randn(2, 3, height, width), (torch.rand(2, 1, height, width) > 0.5).float()
-        prior = torch.randn(2, 3 if refines else 0, height, width)
-        feed = {"masked": masked.numpy(), "mask": mask.numpy()} | ({"prior": prior.numpy()} if refines else {})
+        planes = torch.randn(2, 4 + extra_planes, height, width)
+        planes[:, 3] = (planes[:, 3] > 0).float()
+        masked, mask, extra = planes[:, :3], planes[:, 3:4], planes[:, 4:] if extra_planes else None
         with torch.no_grad():
-            truth = net(masked, mask, prior if refines else None)[-1]
+            truth = net(masked, mask, extra)[-1]
             assert truth.std() > 0.01
-            assert (portable(masked, mask, prior) - truth).abs().max() < CLOSE
-        assert np.abs(session.run(["fill"], feed)[0] - truth.numpy()).max() < CLOSE
+            assert (portable(planes) - truth).abs().max() < CLOSE
+        assert (on_runtime(masked, mask, extra)[-1] - truth).abs().max() < CLOSE
+        assert np.abs(session.run(["fill"], {"planes": planes.numpy()})[0] - truth.numpy()).max() < CLOSE
 
 
-def exported(canvas, sizes):
-    kinds = (("coarse-to-fine", False), ("base", True), ("base", True))
-    networks = tuple(network(*kinds[number], seed=number) for number in range(len(sizes)))
+def exported(canvas, sizes, paper=False):
+    """A shot's networks, as `standard` trains them or as `paper` does."""
+    finer = ("coarse-to-fine", 3, False) if paper else ("base", 3, True)
+    kinds = [("coarse-to-fine", 0, False)] + [finer] * (len(sizes) - 1)
+    networks = tuple(network(*kind, seed=number) for number, kind in enumerate(kinds))
     return ExportedShot(networks, sizes, canvas, WorkingSpace(-0.1, 0.8))
 
 
@@ -96,29 +110,46 @@ def plate_and_matte(height, width, seed=0):
     return plate, alpha
 
 
-def rendered(shot, plate, alpha):
-    """What the engine's renderer makes of one picture: the fill, scene-linear."""
+def rendered(shot, plate, alpha, runtime="torch"):
+    """What the engine's renderer makes of one picture, in float32: the fill, scene-linear."""
     broken = ~np.isfinite(plate).all(axis=2)
-    void = np.zeros_like(broken)
-    data = PictureData(plate, alpha, (alpha > 0) | broken, void, broken)
-    stages = []
+    outside = np.zeros_like(broken)
+    data = PictureData(plate, alpha, (alpha > 0) | broken, outside, broken)
+    levels = []
     for net, size in zip(shot.networks, shot.sizes, strict=True):
         with np.errstate(all="ignore"):
-            values, state = _Shrink(shot.canvas, size)(data)
+            values, state = reduced_picture(data, size)
         frames = np.where(state[..., None] == 0, shot.space.from_curve(values), np.float32(0))
-        stages.append(RenderStage(net, frames[None], state[None]))
+        levels.append(TrainedLevel(method_of(ImplicitConfig(net.config)), net, frames[None], state[None]))
+    trained = TrainedShot(levels, shot.space, shot.canvas)
+    if runtime == "onnx":
+        trained = on_onnxruntime(trained, "cpu")
     with np.errstate(all="ignore"):
-        return Renderer(Cascade(stages), shot.space.to_linear).render(0, plate, alpha)[1]
+        return Renderer(trained).render(0, plate, alpha)[1]
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_the_renderer_gives_the_same_fill_with_onnxruntime_on_every_level(paper):
+    shot = exported((150, 201), ((75, 101), (150, 201)), paper)
+    plate, alpha = plate_and_matte(150, 201)
+    there = alpha > 0
+    fills = (rendered(shot, plate, alpha, runtime)[there] for runtime in ("torch", "onnx"))
+    truth, fill = (curve(fill) * shot.space.scale for fill in fills)
+    assert truth.std() > 0.02
+    assert np.abs(fill - truth).max() < CLOSE
 
 
 @pytest.mark.parametrize(
-    ("canvas", "sizes"),
-    [((90, 131), ((90, 131),)), ((90, 131), ((71, 103),)), ((150, 201), ((75, 101), (150, 201)))],
+    ("canvas", "sizes", "paper"),
+    [
+        ((90, 131), ((90, 131),), False),
+        ((90, 131), ((71, 103),), False),
+        ((150, 201), ((75, 101), (150, 201)), False),
+        ((150, 201), ((75, 101), (140, 190)), True),
+    ],
 )
-def test_a_model_of_a_shot_fills_as_the_renderer_does(tmp_path, canvas, sizes):
-    from internal_inpaint.export.onnx_graph import shot_graph
-
-    shot = exported(canvas, sizes)
+def test_a_model_of_a_shot_fills_as_the_renderer_does(canvas, sizes, paper):
+    shot = exported(canvas, sizes, paper)
     plate, alpha = plate_and_matte(*canvas)
     there = alpha > 0
     truth = curve(rendered(shot, plate, alpha)[there]) * shot.space.scale
@@ -130,8 +161,8 @@ def test_a_model_of_a_shot_fills_as_the_renderer_does(tmp_path, canvas, sizes):
         half = model.half()(fed.half())
     assert half.dtype == torch.float16
     halved = curve(half[0].permute(1, 2, 0).float().numpy()[there]) * shot.space.scale
-    shot = exported(canvas, sizes)
-    onnx = on_onnx(shot_graph(shot)).run(["fill"], {"plate": fed[:, :3].numpy(), "matte": fed[:, 3:].numpy()})[0]
+    shot = exported(canvas, sizes, paper)
+    onnx = on_onnx(shot_as_onnx(shot)).run(["fill"], {"plate": fed[:, :3].numpy(), "matte": fed[:, 3:].numpy()})[0]
     assert truth.std() > 0.1
     for fill in (scripted, onnx[0].transpose(1, 2, 0)):
         assert fill.shape == plate.shape
@@ -225,6 +256,14 @@ def test_torch_jit_is_in_one_file_only():
     assert [path.name for path in places] == ["torchscript.py"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_float32():
+    """Also where the CPU has bfloat16: onnxruntime computes in float32, and is compared with nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERNAL_INPAINT_PRECISION", "float32")
+        yield
+
+
 @pytest.fixture(scope="module")
 def learned(sample, tmp_path_factory):
     """A job that has learned for two steps and rendered: its folder and output pattern."""
@@ -313,16 +352,16 @@ def test_both_formats_are_written_and_an_earlier_export_is_replaced(learned, mod
 def test_a_checkpoint_that_a_run_replaces_while_it_is_read_is_no_damaged_one(learned, tmp_path, monkeypatch, capsys):
     work = tmp_path / "job"
     shutil.copytree(learned[0], work)
-    (stage,) = (work / "checkpoints").iterdir()
-    (newest,) = stage.iterdir()
-    read = checkpoint.load_best
+    (level,) = (work / "checkpoints").iterdir()
+    (newest,) = level.iterdir()
+    read = checkpoints.load_best
 
     def replaced(place, *rest):
         if newest.exists():
-            newest.rename(stage / "step-0000000003.000")
+            newest.rename(level / "step-0000000003.000")
         return read(place, *rest)
 
-    monkeypatch.setattr(checkpoint, "load_best", replaced)
+    monkeypatch.setattr(checkpoints, "load_best", replaced)
     done = main(["export", str(work), "--format", "onnx", "--output", str(tmp_path / "model.onnx")])
     assert done == 0, capsys.readouterr().err
 

@@ -142,7 +142,7 @@ def test_an_init_py_that_a_line_would_break_is_left_alone(parts, home, told):
     before = tree(home)
     code, lines = told("install", "nuke")
     assert code == 2
-    assert "init.py cannot take a line" in lines[-1]
+    assert "a line cannot be appended to" in lines[-1]
     assert tree(home) == before
 
 
@@ -176,7 +176,7 @@ def test_a_second_install_updates_and_sets_aside_what_the_artist_changed(parts, 
     assert (home / ".nuke" / GIZMO).read_text() == "Group { new }\n"
     assert (home / ".nuke/InternalInpaint/menu.py").read_text() == "print('menu')\n"
     monkeypatch.setattr("internal_inpaint.install.__version__", "0.1.0")
-    assert "the newer version 9.0.0 that is there is replaced by 0.1.0" in told("install", "nuke")[1][0]
+    assert "replacing the newer version 9.0.0 with 0.1.0" in told("install", "nuke")[1][0]
     told("uninstall", "nuke")
     left = {name: content for name, content in tree(home).items() if content != "folder"}
     assert left == {
@@ -192,7 +192,7 @@ def test_uninstall_keeps_and_names_a_changed_file_and_sweeps_what_python_compile
     compiled.mkdir()
     (compiled / "worker.cpython-311.pyc").write_bytes(b"")
     _, lines = told("uninstall", "nuke")
-    assert f"kept {GIZMO}: it has been changed since it was installed" in lines
+    assert f"kept {GIZMO}: it was changed after the installation" in lines
     assert [name for name, content in tree(home).items() if content != "folder"] == [f".nuke/{GIZMO}"]
 
 
@@ -244,10 +244,10 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(parts, home, told, 
 def test_what_cannot_be_done_is_one_sentence(parts, home, told, tmp_path):
     for arguments, said in (
         (["install", "maya"], "invalid choice"),
-        (["install", "resolve"], "neither DaVinci Resolve nor Fusion Studio"),
-        (["uninstall", "nuke"], "no installation in"),
+        (["install", "resolve"], "no folders of DaVinci Resolve or Fusion Studio"),
+        (["uninstall", "nuke"], "there is no installation in"),
         (["install", "nuke", "--into", " "], "--into is empty"),
-        (["install", "nuke", "--into", parts / "nuke_gizmos/init.py"], "is no folder, and one is needed"),
+        (["install", "nuke", "--into", parts / "nuke_gizmos/init.py"], "is not a folder, but a folder is needed"),
         (["install", "nuke", "--into", "/dev/null/nuke"], "/dev/null"),
     ):
         before = tree(tmp_path)
@@ -257,7 +257,7 @@ def test_what_cannot_be_done_is_one_sentence(parts, home, told, tmp_path):
         assert tree(tmp_path) == before
     (home / ".nuke").mkdir()
     (home / ".nuke/InternalInpaint").write_text("a file\n")
-    assert "InternalInpaint is no folder" in told("install", "nuke")[1][-1]
+    assert "InternalInpaint is not a folder" in told("install", "nuke")[1][-1]
     (home / ".nuke/InternalInpaint").unlink()
     (home / ".nuke/InternalInpaint").symlink_to(parts)
     assert "is a link to" in told("install", "nuke")[1][-1]
@@ -275,7 +275,7 @@ def test_a_damaged_or_foreign_list_of_files_removes_nothing(parts, home, told, c
     before = tree(home)
     code, lines = told("uninstall", "nuke")
     assert code == 2
-    assert "installed.json is" in lines[-1]
+    assert "installed.json" in lines[-1]
     assert tree(home) == before
 
 
@@ -371,6 +371,7 @@ def test_a_wheel_brings_the_hosts_files_and_installs_them(tmp_path):
     for path in (ROOT / "plugin/internal_inpaint_plugin").rglob("*.py"):
         assert PurePosixPath(path.relative_to(ROOT / "plugin").as_posix()) in installed
     assert (site / "internal_inpaint/export/operators.txt").is_file()
+    assert (site / "internal_inpaint/report/report.html.j2").is_file()
 
 
 def test_the_installed_plugin_finds_the_worker_that_installed_it(home, tmp_path, told):

@@ -151,4 +151,4 @@ print(run.look())
     )
     assert done.returncode == 0, done.stderr
     assert "started" in done.stdout
-    assert "without a word" in done.stdout
+    assert "without a message" in done.stdout

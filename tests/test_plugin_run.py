@@ -96,7 +96,7 @@ def test_other_inputs_or_settings_get_a_folder_of_their_own(job, tmp_path):
     (tmp_path / "v007").mkdir()  # whoever made it: nothing is written there
     assert run_for(tmp_path, job, ["b"]).folder.name == "v008"
     assert last_run(tmp_path).folder.name == "v001"
-    with pytest.raises(PluginError, match="another job"):
+    with pytest.raises(PluginError, match="a different job"):
         Run(tmp_path / "v001").begin({**job, "grow": 5})
 
 
@@ -108,7 +108,7 @@ def test_a_script_may_give_paths_and_tuples(tmp_path, monkeypatch):
         assert run.folder.name == "v001"
         assert run.begin(job, sys.executable, ("a", 1)) == "started"
     assert read_job(run.folder)["plate"] == str(job["plate"])
-    with pytest.raises(PluginError, match="cannot stand in a job"):
+    with pytest.raises(PluginError, match="cannot be stored in a job"):
         run_for(tmp_path, {**JOB, "plate": object()})
 
 
@@ -130,7 +130,7 @@ def test_stop_then_resume_with_more_time_gives_every_frame(job, worker, tmp_path
         assert time.monotonic() < end
         assert view.busy, view
         time.sleep(0.05)
-    with pytest.raises(PluginError, match="under way"):
+    with pytest.raises(PluginError, match="already running"):
         run.resume(worker)
     run.stop()
     view = wait_for(run, "stopped")
@@ -198,7 +198,7 @@ def test_a_worker_that_is_none_ends_in_a_sentence(tmp_path):
     run = Run(tmp_path / "v001")
     run.begin(JOB, shutil.which("true"))
     view = wait_for(run, "lost")
-    assert "without a word" in view.message
+    assert "without a message" in view.message
 
 
 def test_slow_silent_lost_and_elsewhere(tmp_path):

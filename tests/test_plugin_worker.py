@@ -99,6 +99,7 @@ def test_the_hosts_python_and_libraries_do_not_leak():
 @pytest.mark.skipif(os.name == "nt", reason="a script is no executable there")
 def test_it_is_started_detached_with_a_clean_environment_and_no_shell(says, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/host/python")
+    monkeypatch.delenv("INTERNAL_INPAINT_NICE", raising=False)
     folder = tmp_path / 'job $(touch x); `y` \'ü %PATH% "z"'
     folder.mkdir()
     (folder / "stop").touch()
@@ -107,6 +108,7 @@ def test_it_is_started_detached_with_a_clean_environment_and_no_shell(says, tmp_
     said = json.loads(worker.log_tail(folder))
     assert said["arguments"] == ["run", str(folder / "job.json"), "--progress", "plain"]
     assert "PYTHONPATH" not in said["environment"]
+    assert said["environment"]["INTERNAL_INPAINT_NICE"] == "10", "the engine lowers its priority by it"
     assert said["session"] == pid, "a session of its own: it survives the host's"
     assert not (folder / "stop").exists(), "a stop that was meant for an earlier run"
     assert worker.started(folder)["pid"] == pid

@@ -218,7 +218,10 @@ class TestStabilise:
             changed = apply_change(change, picture, hidden, known, synthetic)
             assert ((changed.picture - 0.5) * changed.known).abs().max() < 0.02
             assert 0.7 < (1 - changed.known[..., 4:-4, 4:-4]).sum() / (1 - known).sum() < 1.6
-            assert (changed.hidden >= (1 - changed.known)[..., 4:-4, 4:-4].amin()).all()
+            # Further in than g moves anything: there, known says nothing of the crop's own edge.
+            inner = (slice(None), slice(None), slice(7, -7), slice(7, -7))
+            either = torch.maximum(1 - changed.known, changed.synthetic)
+            assert torch.equal(changed.hidden[inner], either[inner])
 
     def test_brightness_and_blur_are_for_pictures_not_for_mattes(self):
         picture, hidden, known, synthetic = self.planes()
@@ -330,6 +333,15 @@ class TestPhase:
         assert t.run(Budget(steps=8), Hooks())
         assert max(monitored[6:]) < 3 * max(monitored[:6])
 
+    @pytest.mark.parametrize("term", ["ambiguity", "stabilise"])
+    def test_each_changes_what_is_learned_once_it_is_on(self, term):
+        # Both draw the same at random; only the gradient of the term tells them apart.
+        trainers = [trainer(dataclasses.replace(TINY, patience=0, **{term: weight})) for weight in (1e-20, 0.1)]
+        for t in trainers:
+            t.run(Budget(steps=16), Hooks())
+        without, with_it = (t.network.state_dict() for t in trainers)
+        assert not any(torch.equal(tensor, with_it[name]) for name, tensor in without.items())
+
     def test_nothing_is_drawn_for_them_before_they_begin(self):
         plain, both = trainer(dataclasses.replace(TINY, patience=0)), trainer(BOTH)
         for t in (plain, both):
@@ -439,30 +451,56 @@ def blobs(rng, *shape):
     return (torch.tanh(8 * smooth) * 0.7).permute(0, 2, 3, 1)
 
 
-def filled(pictures, **settings):
-    """The shot ``[N, H, W, 3]`` with one hole in every frame, filled after a short training ``[N, 3, H, W]``."""
+def trainer_of(pictures, config=SMALL, **settings):
+    """A trainer of the shot ``[N, H, W, 3]`` with one hole, the same in every frame."""
     state = torch.zeros(pictures.shape[:3], dtype=torch.uint8)
     state[:, *STATIC_HOLE] = PixelState.HOLE
-    known = (state == 0)[..., None]
-    t = fill_trainer(with_method(SMALL, **settings), pictures * known, state, CPU, 3)
-    t.run(Budget(steps=60), Hooks())
-    hidden = 1 - known.permute(0, 3, 1, 2).float()
-    with torch.no_grad():
-        return t.best_network()(pictures.permute(0, 3, 1, 2) * (1 - hidden), hidden)[-1]
+    return fill_trainer(with_method(config, **settings), pictures * (state == 0)[..., None], state, CPU, 3)
+
+
+class Painted:
+    """A network whose output is given; its first layers are those of another, as features."""
+
+    def __init__(self, network, output):
+        self._network, self._output = network, output
+
+    def __call__(self, *planes):
+        return [self._output]
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
 
 
 def test_what_frames_contradict_each_other_about_is_filled_sharper_with_the_anti_ambiguity_term():
-    """Every frame has another texture: the mean of what may be in the hole is grey, and L1 asks for that."""
-    pictures = blobs(np.random.default_rng(0), 8, 48, 64)
+    """One picture for the hole of eight frames of other textures: nearest to all of them is a grey blur.
+
+    The pixels themselves are learned, as a network would that cannot tell the frames apart: a training of
+    seconds ends elsewhere with every seed.
+    """
+    pictures = blobs(np.random.default_rng(0), 8, 48, 64).permute(0, 3, 1, 2)
 
     def detail(frames):
         inside = frames[:, :, *STATIC_HOLE]
         return float(inside.diff(dim=2).abs().mean() + inside.diff(dim=3).abs().mean())
 
-    truth = detail(pictures.permute(0, 3, 1, 2))
-    without, with_it = (detail(filled(pictures, ambiguity=weight)) / truth for weight in (0.0, 0.1))
-    assert without < 0.3
-    assert with_it > 1.5 * without
+    def filled(weight):
+        t = trainer_of(pictures.permute(0, 2, 3, 1), dataclasses.replace(SMALL, crop_scale=None), ambiguity=weight)
+        rng = np.random.default_rng(3)
+        picture = torch.zeros(1, 3, 48, 64, requires_grad=True)
+        adam = torch.optim.Adam([picture], 0.03)
+        for _ in range(80):
+            clip = t.task.draw(rng, 4, (48, 64), t.method.needs_others(1.0))
+            painted = Painted(t.network, picture.expand(4, -1, -1, -1))
+            term = t.method.step(painted, clip, 1.0, rng)["network"].get("ambiguity", 0)
+            loss = (picture - pictures)[:, :, *STATIC_HOLE].square().mean() + term
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        return detail(picture.detach()) / detail(pictures)
+
+    without, with_it = filled(0.0), filled(1.0)
+    assert without < 0.5
+    assert 1.3 * without < with_it < 1.2, (without, with_it)  # no more than the shot has, either: that is noise
 
 
 def test_what_no_frame_shows_flickers_less_with_the_stabilisation_term():
@@ -480,6 +518,21 @@ def test_what_no_frame_shows_flickers_less_with_the_stabilisation_term():
         ]
         return float(torch.stack(steady).std(0).mean())
 
-    assert flicker(pictures.permute(0, 3, 1, 2)) < 1e-6
-    without, with_it = (flicker(filled(pictures, stabilise=weight)) for weight in (0.0, 1.0))
-    assert with_it < 0.95 * without
+    frames = pictures.permute(0, 3, 1, 2)
+    assert flicker(frames) < 1e-6
+    begun = trainer_of(pictures)
+    begun.run(Budget(steps=60), Hooks())
+
+    def refined(weight):
+        """On from the same weights, in small steps: two whole trainings differ by more than the term does."""
+        slow = dataclasses.replace(SMALL, lr=1e-3, adam_lr=5e-4)
+        t = trainer_of(pictures, slow, stabilise=weight, regularise_share=1.0)
+        t.network.load_state_dict(begun.network.state_dict())
+        t.run(Budget(steps=30), Hooks())
+        hidden = torch.zeros(8, 1, 48, 64)
+        hidden[:, :, *STATIC_HOLE] = 1
+        with torch.no_grad():
+            return flicker(t.network.eval()(frames * (1 - hidden), hidden)[-1])
+
+    without, with_it = refined(1e-20), refined(3.0)  # both draw the same at random
+    assert with_it < 0.97 * without, (without, with_it)

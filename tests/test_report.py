@@ -11,25 +11,28 @@ import numpy as np
 import pytest
 from browser import Browser, find_browser
 
+from internal_inpaint.durations import duration
 from internal_inpaint.errors import BadInput
 from internal_inpaint.report.charts import ticks
 from internal_inpaint.report.page import (
     MOST_BYTES,
     Exhibit,
     FrameFigures,
+    Level,
     ReportData,
-    Stage,
     chosen_frames,
     confident_share,
     page,
     write_report,
 )
 from internal_inpaint.report.pictures import confidence_overlay, photograph
-from internal_inpaint.report.text import duration, escaped, frame_list, percent
+from internal_inpaint.report.text import frame_ranges, percent
 
 VOID_TAGS = {"meta", "link", "img", "input", "br"}
 NASTY = """</title></script><script>document.title = 'owned'</script>"""
 NASTY += """<img src=x onerror="alert('1')"> & "quotes" \udcff\x00"""
+# What a person sees of it: the same text, a replacement character for what cannot be printed.
+SHOWN = NASTY.replace("\udcff", "\N{REPLACEMENT CHARACTER}").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def exhibit(frame=1001, height=90, width=160, **options):
@@ -53,9 +56,9 @@ def data(**changes):
         folder="/shots/a/clean.inpaint",
         quality="standard",
         psnr=28.25,
-        stages=[Stage("main", history)],
+        levels=[Level("main", history)],
         timings={"read": 3.0, "train": 600.0, "write": 21.0},
-        settings={"plate": "/shots/a/plate.####.exr", "vgg19": None},
+        settings={"plate": "/shots/a/plate.####.exr", "vgg19": None, "fill_layer": False},
         versions={"internal-inpaint": "0.1.0"},
         warnings=["frame 1004 is missing"],
         finished="2026-01-02 03:04 UTC",
@@ -101,15 +104,17 @@ def test_the_page_is_well_formed_and_says_what_a_supervisor_asks():
     words = outline.words
     for said in (
         "frames 9",
-        "confident share of the fill 63 %",
+        "fill that agrees with other frames 63 %",
         "28.2 dB",
         "standard",
         "10 min 24 s",
         "/shots/a/clean.####.exr",
-        "Doubtful frames (mean confidence below 0.5): 1004-1006. Most of all: 1004 (0.20), 1005 (0.20), 1006 (0.20).",
+        "Frames with low confidence (mean below 0.5): 1004-1006. Check these first: 1004 (0.20), 1005 (0.20)",
+        "1006 (0.20).",
         "frame 1004 is missing",
-        "The shot shows 63 % of what was filled",
+        "The fill agrees with what other frames show in 63 % of its area. Check the rest.",
         "vgg19 -",
+        "fill_layer no",
         "2026-01-02 03:04 UTC",
     ):
         assert said in words, f"{said!r} not in {words}"
@@ -128,52 +133,73 @@ def test_nothing_is_loaded_from_anywhere():
 
 
 def test_everything_from_outside_is_escaped():
+    history = [[1, 1.0, 0.5, 20.0], [2, 2.0, 0.4, 21.0]]
     nasty = data(
-        title=NASTY,
-        output=NASTY,
-        folder=NASTY,
-        quality=NASTY,
-        warnings=[NASTY],
-        settings={NASTY: NASTY},
-        versions={NASTY: NASTY},
-        timings={NASTY: 1.0},
-        finished=NASTY,
-        stages=[Stage(NASTY, [[1, 1.0, 0.5, 20.0], [2, 2.0, 0.4, 21.0]]), Stage(NASTY, [[1, 1.0, 0.5, 20.0]])],
-        frames=[FrameFigures(1001, 0.1, 0.2, 0.2, NASTY)],
-        exhibits=[exhibit(view=NASTY)],
+        title=f"{NASTY} title",
+        output=f"{NASTY} output",
+        folder=f"{NASTY} folder",
+        quality=f"{NASTY} quality",
+        warnings=[f"{NASTY} warning"],
+        settings={f"{NASTY} setting": f"{NASTY} value"},
+        versions={f"{NASTY} library": f"{NASTY} version"},
+        timings={f"{NASTY} timing": 1.0},
+        finished=f"{NASTY} finished",
+        levels=[Level(f"{NASTY} coarse", history), Level(f"{NASTY} fine", history[:1])],
+        frames=[FrameFigures(1001, 0.1, 0.2, 0.2, f"{NASTY} left")],
+        exhibits=[exhibit(view=f"{NASTY} right")],
     )
     outline = Outline(page(nasty))
     plain = Outline(page(data(frames=nasty.frames[:1], exhibits=nasty.exhibits[:1])))
     assert outline.tags.count("script") == 1
     assert outline.tags.count("img") == plain.tags.count("img") == 4
     assert not [name for name, _ in outline.attributes if name.startswith("on")]
-    assert 'alert(\'1\')"> & "quotes" \N{REPLACEMENT CHARACTER}' in outline.words.replace(
-        "?", "\N{REPLACEMENT CHARACTER}"
-    )
+    for place in (
+        *("title", "output", "folder", "quality", "warning", "setting", "value", "library", "version", "timing"),
+        *("finished", "coarse", "fine", "left", "right"),
+    ):
+        assert f"{SHOWN} {place}" in outline.words
 
 
-def test_stages_follow_each_other_in_time():
+def test_a_file_name_with_html_characters_is_shown_as_it_is():
+    name = "/shots/<b>&/clean.####.exr"
+    text = page(data(output=name, settings={"plate": name}))
+    assert text.count("/shots/&lt;b&gt;&amp;/clean.####.exr") == 2
+    assert "<b>" not in text
+    assert Outline(text).words.count(name) == 2
+
+
+def test_levels_follow_each_other_in_time():
     history = [[1, 5.0, 0.5, 20.0], [2, 10.0, 0.4, 21.0]]
-    text = page(data(stages=[Stage("coarse", history), Stage("fine", history)], exhibits=[]))
+    text = page(data(levels=[Level("coarse", history), Level("fine", history)], exhibits=[]))
     loss = text[text.index("Training loss") :]
     places = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', loss)]
     assert len(places) == 4
     assert places == sorted(places)
     assert places[3] - places[0] == pytest.approx(3 * (places[1] - places[0]), abs=0.3)
+    assert "coarse" in loss
+    assert "fine" in loss
+    assert "training time (s)" in loss
+
+
+def test_a_long_training_is_plotted_in_minutes():
+    text = page(data(levels=[Level("main", [[1, 600.0, 0.5, 20.0], [9, 5400.0, 0.4, 21.0]])], exhibits=[]))
+    loss = text[text.index("Training loss") :]
+    assert "training time (min)" in loss
+    assert ">90</text>" in loss or ">80</text>" in loss
 
 
 def test_a_run_that_measured_nothing_still_has_a_page(tmp_path):
     bare = ReportData("x", [])
-    assert "covers nothing" in Outline(page(bare)).words
+    assert "nothing was filled" in Outline(page(bare)).words
     unmeasured = data(
         frames=[FrameFigures(1, 0.1), FrameFigures(2, 0.0)],
         exhibits=[replace(exhibit(), confidence=None)],
         psnr=float("nan"),
-        stages=[Stage("main", [[1, 2.0, float("nan"), None], [], [2, None, 1, 1]])],
+        levels=[Level("main", [[1, 2.0, float("nan"), None], [], [2, None, 1, 1]])],
         timings={},
     )
     outline = Outline(page(unmeasured))
-    assert "has not been measured" in outline.words
+    assert "Confidence was not measured." in outline.words
     assert "not measured" in outline.words
     assert ("value", "confidence") not in outline.attributes
     write_report(unmeasured, tmp_path / "report.html")
@@ -239,9 +265,10 @@ def test_the_frames_to_look_at_are_the_most_doubtful_and_spread():
 
 
 def test_words_and_numbers():
-    assert frame_list([3, 1, 2, 7, 7]) == "1-3, 7"
+    assert frame_ranges([3, 1, 2, 7, 7]) == "1-3, 7"
+    assert frame_ranges([]) == ""
     assert [duration(s) for s in (0.04, 9.96, 61, 3599.8, 7260, float("inf"))] == [
-        "0.0 s",
+        "0 s",
         "10 s",
         "1 min 1 s",
         "1 h 0 min",
@@ -256,7 +283,6 @@ def test_words_and_numbers():
         "99 %",
         "100 %",
     ]
-    assert escaped("<a b='c'>") == "&lt;a b=&#x27;c&#x27;&gt;"
     assert ticks(0, 1, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1]
     assert confident_share([FrameFigures(1, 0.3, 0.5, 1.0), FrameFigures(2, 0.1, 0.5, 0.0)]) == pytest.approx(0.75)
 

@@ -6,7 +6,7 @@ import pytest
 from shot_files import shared_exr, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.roto import MatteWriter, enlarge_matte
+from internal_inpaint.roto import MatteWriter
 from internal_inpaint.shot import ShotSettings, open_shot
 
 
@@ -65,14 +65,3 @@ def test_what_cannot_be_written_is_refused(tmp_path, output):
     shot = open_shot(ShotSettings(str(tmp_path / "plate.####.exr"), str(tmp_path / "roto.####.exr")))
     with pytest.raises(BadInput, match="--output"):
         MatteWriter(shot, str(tmp_path / output))
-
-
-def test_an_enlarged_matte_keeps_its_place_and_is_0_away_from_the_object():
-    matte = np.zeros((30, 50), np.float32)
-    matte[10:20, 20:30] = 1
-    large = enlarge_matte(matte, (90, 150))
-    assert large.shape == (90, 150)
-    assert (large[33:57, 63:87] > 0.98).all()
-    large[24:66, 54:96] = 0
-    assert large.max() == 0
-    np.testing.assert_array_equal(enlarge_matte(matte, (30, 50)), matte)

@@ -276,5 +276,5 @@ def test_jpeg_plates_become_scene_linear_half_exr(tmp_path):
     assert result[10, 15, 0] == 4.0
     attributes = {a.name for a in oiio.ImageInput.open(str(written)).spec().extra_attribs}
     assert not attributes & {"DateTime", "oiio:ColorSpace", "ICCProfile"}
-    with pytest.raises(BadInput, match=r"'\.jpg' file; choose \.exr"):
+    with pytest.raises(BadInput, match=r"extension '\.jpg'; choose \.exr"):
         FrameWriter(shot, str(tmp_path / "o.jpg"))

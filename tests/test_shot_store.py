@@ -11,8 +11,10 @@ import pytest
 from shot_files import make_shot, write_image, write_matte, write_plate
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
-from internal_inpaint.shot import HOLE, KNOWN, VOID, ShotSettings, build_store, open_shot, open_store
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.shot import ShotSettings, build_store, open_shot, open_store
 
+KNOWN, HOLE, OUTSIDE = PixelState
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -59,16 +61,16 @@ def test_shrinking_by_a_fraction_marks_every_touched_pixel(tmp_path):
     assert sorted(map(tuple, holes)) == [(3, 4), (3, 5), (4, 4), (4, 5)]
 
 
-def test_void_is_what_no_frame_pixel_touches(tmp_path):
+def test_outside_is_what_no_frame_pixel_touches(tmp_path):
     for frame, x in ((1, 0), (2, 6)):
         write_plate(tmp_path / f"p.{frame}.exr", 8, 10, seed=frame, origin=(x, 0), display=(0, 0, 16, 8))
         write_matte(tmp_path / f"m.{frame}.exr", 8, 16, box=(0, 2, 6, 8))
     shot = open_shot(ShotSettings(str(tmp_path / "p.#.exr"), str(tmp_path / "m.#.exr"), grow=0, feather=0))
     store = build_store(shot, tmp_path / "store", (2, 4))
-    np.testing.assert_array_equal(store.state[0], [[KNOWN, HOLE, KNOWN, VOID], [KNOWN, KNOWN, KNOWN, VOID]])
+    np.testing.assert_array_equal(store.state[0], [[KNOWN, HOLE, KNOWN, OUTSIDE], [KNOWN, KNOWN, KNOWN, OUTSIDE]])
 
 
-def test_void_does_not_darken_the_pixels_beside_it(tmp_path):
+def test_outside_the_data_window_does_not_darken_the_pixels_beside_it(tmp_path):
     for frame, x in ((1, 0), (2, 5)):
         planes = dict.fromkeys("RGB", np.full((8, 11), 0.25 * frame, np.float16))
         write_image(tmp_path / f"p.{frame}.exr", planes, origin=(x, 0), display=(0, 0, 16, 8))
@@ -150,7 +152,7 @@ def test_damaged_stores_are_refused(tmp_path):
 def test_empty_and_full_mattes_are_errors(tmp_path):
     with pytest.raises(BadInput, match="empty on all frames"):
         build_store(make_shot(tmp_path, matte_options={"box": (0, 0, 0, 0)}), tmp_path / "store", (12, 16))
-    with pytest.raises(BadInput, match="no pixel of any frame is known"):
+    with pytest.raises(BadInput, match="no frame has a known pixel"):
         build_store(make_shot(tmp_path, matte_options={"box": (0, 24, 0, 32)}), tmp_path / "store", (12, 16))
     assert not list(tmp_path.glob("*store*"))
 

@@ -34,6 +34,7 @@ from internal_inpaint.training.trainer import Trainer
 FORMAT = 2
 ABOUT = {"fingerprint", "size", "seed", "config", "counters", "optimiser_numbers"}
 WEIGHTS, AVERAGED, BEST = "weights.safetensors", "averaged.safetensors", "best.safetensors"
+BEFORE = "before-"
 OPTIMISERS, TRAINING = "optimisers.safetensors", "training.json"
 
 
@@ -82,6 +83,7 @@ def save(trainer: Trainer, folder: Path, fingerprint: str, size: tuple[int, int]
         # Out of sight first: half a removed folder must not look like a checkpoint.
         replace(old, folder / f".{old.name}.part")
     remove_unfinished(folder)
+    remove_set_aside(folder)
     return final
 
 
@@ -93,6 +95,30 @@ def newest_first(folder: Path) -> list[Path]:
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint of a folder."""
     return next(iter(newest_first(folder)), None)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Take the checkpoint of what was trained before out of the way; gone once another one has been saved.
+
+    Returns:
+        where it is, also where an earlier call has left it; ``None`` if there is none.
+    """
+    if (found := newest(folder)) is not None:
+        remove_set_aside(folder)
+        replace(found, folder / f"{BEFORE}{found.name}")
+        for older in newest_first(folder):
+            shutil.rmtree(older, ignore_errors=True)
+    return aside(folder)
+
+
+def aside(folder: Path) -> Path | None:
+    """What ``set_aside`` has taken out of the way, as long as no other checkpoint has been saved."""
+    return next(iter(folder.glob(f"{BEFORE}*")), None)
+
+
+def remove_set_aside(folder: Path) -> None:
+    for left in folder.glob(f"{BEFORE}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def digest(checkpoint: Path) -> str:

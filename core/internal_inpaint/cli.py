@@ -15,6 +15,7 @@ from internal_inpaint.errors import BadInput, InpaintError
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import parse_time
 from internal_inpaint.job_options import add_job_options, job_and_folder, with_vgg19_of_environment
+from internal_inpaint.threads import lower_priority
 
 PROGRESS = ("auto", "plain", "json", "openjd")
 HOSTS = ("nuke", "resolve")
@@ -29,6 +30,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
+    lower_priority()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # Started with its output closed, a process has no streams at all.

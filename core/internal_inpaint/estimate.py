@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from internal_inpaint.fit import plan, whole_budget
 from internal_inpaint.job import Job
 from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
+from internal_inpaint.plan import levels_of, whole_budget
 from internal_inpaint.roto.step import budget_of
 from internal_inpaint.run import device_of, shot_settings
 from internal_inpaint.shot import open_shot, store_bytes, survey
@@ -37,7 +37,7 @@ def check(job: Job) -> dict:
     found = survey(shot).to_dict()
     reading = time.perf_counter() - began
     canvas = shot.canvas.height * shot.canvas.width
-    levels = plan(job, (shot.canvas.height, shot.canvas.width), device)
+    levels = levels_of(job, (shot.canvas.height, shot.canvas.width), device)
     budget = whole_budget(job, levels, device)
     config, matte = levels[0].config, budget_of(job, device)
     crop = min(levels[0].size[0] * levels[0].size[1], config.crop_pixels)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from internal_inpaint.durations import duration
 from internal_inpaint.files import write_atomically
 from internal_inpaint.job_folder import JobFolder
 
@@ -161,19 +162,10 @@ def sentence(event: dict) -> str:
     if event.get("frames_done") is not None:
         parts.append(f"{event['frames_done']} of {event['frames']} frames")
     if event.get("eta_s") is not None and event["state"] == "running":
-        parts.append(f"{_duration(event['eta_s'])} left")
+        parts.append(f"{duration(round(event['eta_s']))} left")
     if event.get("message"):
         parts.append(event["message"])
     return " | ".join(part for part in parts if part)
-
-
-def _duration(seconds: float) -> str:
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 def display(kind: str) -> Callable[[dict], None]:

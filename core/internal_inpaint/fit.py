@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,67 +13,21 @@ from internal_inpaint import checkpoints
 from internal_inpaint.context import Context
 from internal_inpaint.errors import BadInput, InpaintError, TrainingDiverged
 from internal_inpaint.events import Events
-from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.encoders import Vgg19
+from internal_inpaint.plan import Start, is_warm, starts_of, whole_budget
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.config import TrainingConfig, preset, with_network
+from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.device import has_bf16, precision, trains_in_bf16
 from internal_inpaint.training.fill_task import fill_trainer
-from internal_inpaint.training.levels import Level, plan_levels, whole_steps
+from internal_inpaint.training.levels import Level
 from internal_inpaint.training.state import Counters, Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
 from internal_inpaint.vgg19 import load_vgg19
-
-WARM = 0.3  # of the preset's budget, where a training goes on from the weights of a shot that is nearly the same
-
-
-def recipe(job: Job) -> TrainingConfig:
-    """The job's preset, with the network that was asked for."""
-    config = preset(job.quality)
-    return config if job.network is None else with_network(config, job.network)
-
-
-def plan(
-    job: Job, canvas: tuple[int, int], device: torch.device, folder: JobFolder | None = None
-) -> tuple[Level, ...]:
-    """The levels of a job, the coarsest first.
-
-    Sizes and patches depend on the kind of device. A training that is resumed on another kind keeps its own.
-
-    Args:
-        canvas: (height, width) of the plate.
-        folder: with the checkpoints of an earlier run.
-    """
-    first = None
-    if folder is not None:
-        sizes = [checkpoints.read_about(newest).size for newest in map(checkpoints.newest, folder.levels()) if newest]
-        first = min(sizes, default=None)
-    levels = plan_levels(canvas, recipe(job), device.type == "cuda", first)
-    return levels if folder is None else tuple(_as_begun(level, folder) for level in levels)
-
-
-def _as_begun(level: Level, folder: JobFolder) -> Level:
-    newest = checkpoints.newest(folder.level(level.name))
-    if newest is None:
-        return level
-    before = checkpoints.read_about(newest).config
-    config = replace(level.config, crop_smallest=before.crop_smallest, crop_pixels=before.crop_pixels)
-    return replace(level, config=config)
-
-
-def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device) -> Budget:
-    """The job's budget for all levels together, else the preset's for this kind of device."""
-    config = recipe(job)
-    if job.steps is None and job.time is None:
-        if device.type == "cpu" and config.cpu_seconds is not None:
-            return Budget(seconds=config.cpu_seconds)
-        return Budget(steps=whole_steps(levels, config))
-    return Budget(job.steps, job.time)
 
 
 def fit(
@@ -84,12 +38,15 @@ def fit(
     Raises:
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
-    whole = whole_budget(context.job, levels, context.device)
+    starts = starts_of(context, levels, stores)
+    whole = whole_budget(context.job, levels, context.device, is_warm(starts))
+    if any(start.checkpoint and not start.same for start in starts):
+        context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
     told = _Reporter(context.events, levels, whole)
     before: _Fitted | None = None
     trained: list[TrainedLevel] = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        before = _begin(context, level, store, len(shot.views), before)
+        before = _begin(context, level, store, len(shot.views), before, starts[number])
         trainer = before.trainer
         told.begin(number, trainer)
 
@@ -113,6 +70,8 @@ def fit(
         context.check_stop()
         told.end(trainer)
         trained.append(before.trained())
+    # Levels of a plate of another size have served as a start.
+    context.folder.keep_levels({level.name for level in levels})
     return _trained_shot(trained, stores, shot, trainer.counters.bf16)
 
 
@@ -202,13 +161,14 @@ class _Fitted:
         return _trained_level(trainer.method, trainer.best_network(), self.store, self.views, trainer.counters)
 
 
-def _begin(context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None) -> _Fitted:
-    """A level's trainer, as new or as its newest checkpoint has it."""
+def _begin(
+    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, start: Start
+) -> _Fitted:
+    """A level's trainer, ready to run."""
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
-    newest = checkpoints.newest(place)
-    bf16 = trains_in_bf16(context.device) if newest is None else checkpoints.read_about(newest).counters.bf16
+    bf16 = checkpoints.read_about(start.checkpoint).counters.bf16 if start.same else trains_in_bf16(context.device)
     trainer = fill_trainer(
         level.config,
         *_on_device(store, context),
@@ -219,10 +179,25 @@ def _begin(context: Context, level: Level, store: FrameStore, views: int, before
         _vgg19(level.config, context),
         views,
     )
-    if newest is not None:
-        checkpoints.resume(trainer, newest, store.fingerprint)
+    fitted = _Fitted(trainer, store, place, views)
+    if start.same:
+        checkpoints.resume(trainer, start.checkpoint, store.fingerprint)
+        if start.checkpoint.parent != place:
+            fitted.save(trainer)
+    elif start.checkpoint is not None:
+        _warm_start(trainer, start.checkpoint, place, context)
+    trainer.counters.threads = torch.get_num_threads()
     _renew_best_score(trainer, before)
-    return _Fitted(trainer, store, place, views)
+    return fitted
+
+
+def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Context) -> None:
+    """Another matte, plate or range of frames than the weights were trained for: they are the best start."""
+    if checkpoint.parent == place:
+        checkpoint = checkpoints.set_aside(place)
+    trainer.counters.warm = checkpoints.start_from(trainer, checkpoint)
+    if not trainer.counters.warm:
+        context.events.tell(warning=f"{checkpoint} holds weights of another network: the training starts anew")
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:

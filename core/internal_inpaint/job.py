@@ -24,6 +24,7 @@ from internal_inpaint.job_fields import (
     SHOT,
     STEPS,
     SWITCH,
+    THREADS,
     parse_time,
     setting,
     settings_of,
@@ -34,6 +35,7 @@ __all__ = [
     "MAY_CHANGE",
     "NETWORKS",
     "QUALITIES",
+    "RETRAINS",
     "SETTINGS",
     "TASKS",
     "Job",
@@ -69,6 +71,7 @@ class Job:
         group=SHOT,
         verbs=ALL_VERBS,
         metavar="PATTERN",
+        retrains=True,
     )
     output: str = setting(
         "pattern of the files to write, such as 'clean.####.exr'",
@@ -86,6 +89,7 @@ class Job:
         group=SHOT,
         verbs=ALL_VERBS,
         metavar="PATTERN",
+        retrains=True,
     )
     frames: str | None = setting(
         "frame range, such as '1001-1080' or '1001-1010,1020'",
@@ -95,6 +99,7 @@ class Job:
         group=SHOT,
         verbs=ALL_VERBS,
         metavar="RANGE",
+        retrains=True,
     )
     matte_frame: str | None = setting(
         "frames that have a matte, such as '1012' or '1012,1040'; the other mattes are propagated from them",
@@ -103,6 +108,7 @@ class Job:
         kind=FRAMES,
         group=SHOT,
         verbs=ALL_VERBS,
+        retrains=True,
         see="one-frame-roto.md",
     )
     matte_channel: str | None = setting(
@@ -111,6 +117,7 @@ class Job:
         absent="alpha, else the only channel, else the first",
         group=SHOT,
         verbs=ALL_VERBS,
+        retrains=True,
     )
     layer: str | None = setting(
         "layer to fill", default=None, absent="the main RGB", group=SHOT, verbs=ALL_VERBS, see="pixels.md"
@@ -133,6 +140,7 @@ class Job:
         kind=PIXELS,
         group=SHOT,
         verbs=(*INPAINTS, "check"),
+        retrains=True,
     )
     feather: float | None = setting(
         "width of the soft edge outside the grown matte, in pixels at plate size",
@@ -141,6 +149,7 @@ class Job:
         kind=PIXELS,
         group=SHOT,
         verbs=(*INPAINTS, "check"),
+        retrains=True,
     )
     fill_layer: bool = setting(
         "also write the fill alone, premultiplied, as layer 'inpaint'",
@@ -203,6 +212,23 @@ class Job:
         metavar="DEVICE",
         may_change=True,
     )
+    threads: int | None = setting(
+        "CPU threads to compute with",
+        default=None,
+        absent="the cores that other programs leave free",
+        kind=THREADS,
+        verbs=ALL_VERBS,
+        may_change=True,
+    )
+    start_from: str | None = setting(
+        "job folder of a similar shot, or of an earlier version of this one, whose weights the training starts from",
+        default=None,
+        absent="untrained weights",
+        kind=PATH,
+        verbs=("run", "train"),
+        metavar="JOBDIR",
+        may_change=True,
+    )
     vgg19: str | None = setting(
         "VGG-19 weights for the anti-ambiguity term",
         default=None,
@@ -231,6 +257,8 @@ class Job:
 SETTINGS = settings_of(Job)
 # What may change between two runs in the same folder without the learned weights losing their meaning.
 MAY_CHANGE = {name for name, declared in SETTINGS.items() if declared.may_change}
+# What may change too: the training then continues from the weights that there are.
+RETRAINS = {name for name, declared in SETTINGS.items() if declared.retrains}
 
 
 def read_job(path: Path) -> Job:
@@ -331,10 +359,10 @@ def default_folder(output: str) -> Path:
 
 
 def refuse_other(job: Job, folder: Path) -> None:
-    """A folder in which something was learned keeps the job it was learned for.
+    """A folder in which something was trained keeps the job that it was trained for.
 
-    The same job again resumes; one that differs only in what ``MAY_CHANGE`` names goes on with the
-    same weights.
+    The same job again resumes. One that differs in what ``MAY_CHANGE`` names keeps the weights; one that differs in
+    what ``RETRAINS`` names continues the training from them, if what the network sees has changed.
 
     Raises:
         BadInput: the folder holds the weights of a different job.
@@ -349,7 +377,7 @@ def refuse_other(job: Job, folder: Path) -> None:
     if differing := [
         declared.option
         for name, declared in SETTINGS.items()
-        if not declared.may_change and getattr(before, name) != getattr(job, name)
+        if name not in MAY_CHANGE | RETRAINS and getattr(before, name) != getattr(job, name)
     ]:
         raise BadInput(
             f"{folder} holds a job with another {', '.join(differing)}: "

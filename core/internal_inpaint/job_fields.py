@@ -55,6 +55,9 @@ STEPS = Kind(
     lambda steps: 1 <= steps <= 10**9,
     "{option} {value} is out of range: give 1 to 1,000,000,000 training steps",
 )
+THREADS = Kind(
+    "", "N", lambda threads: 1 <= threads <= 1024, "{option} {value} is out of range: give 1 to 1024 threads"
+)
 SECONDS = Kind(
     "seconds",
     "TIME",
@@ -90,6 +93,7 @@ class Setting:
         absent: what ``None`` means.
         metavar: placeholder of the option, where it is not the kind's.
         may_change: whether it may change between two runs without the learned weights losing their meaning.
+        retrains: whether it may change, and the training then continues from the weights that there are.
         see: page of the documentation that says more, a file name in docs/.
         name, types, required, default: the dataclass field's; ``settings_of`` fills them in.
     """
@@ -102,6 +106,7 @@ class Setting:
     absent: str
     metavar: str | None
     may_change: bool
+    retrains: bool
     see: str
     name: str = ""
     types: tuple[type, ...] = ()
@@ -197,6 +202,7 @@ def setting(
     absent: str = "",
     metavar: str | None = None,
     may_change: bool = False,
+    retrains: bool = False,
     see: str = "",
 ) -> Any:
     """Declare a dataclass field as a job's setting; the arguments are ``Setting``'s."""
@@ -209,6 +215,7 @@ def setting(
         absent=absent,
         metavar=metavar if metavar or choices else kind.metavar,
         may_change=may_change,
+        retrains=retrains,
         see=see,
     )
     return field(default=default, metadata={"setting": declared})

@@ -63,6 +63,12 @@ class JobFolder:
         """The checkpoint folders of all levels that there are."""
         return sorted(path for path in self.checkpoints.glob("*x*") if path.is_dir())
 
+    def keep_levels(self, names: set[str]) -> None:
+        """Remove the checkpoints of all other levels."""
+        for place in self.levels():
+            if place.name not in names:
+                shutil.rmtree(place, ignore_errors=True)
+
     def make(self) -> None:
         """Make the folder. Raises ``BadInput`` where that cannot be done."""
         try:

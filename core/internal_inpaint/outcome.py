@@ -14,11 +14,10 @@ import torch
 
 from internal_inpaint.confidence.measure import Confidence
 from internal_inpaint.context import Context
-from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.trained_shot import TrainedShot
-from internal_inpaint.report.page import Exhibit, ReportData, chosen_frames, write_report
-from internal_inpaint.report.page import Stage as ReportStage
+from internal_inpaint.report.page import Exhibit, Level, ReportData, chosen_frames, write_report
+from internal_inpaint.resample import reduce_area
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.step import by_frame_number, mattes_output
 from internal_inpaint.shot import Shot, compact_frames
@@ -78,7 +77,7 @@ def report(
         folder=str(folder.path.absolute()),
         quality=job.quality,
         psnr=trained.psnr,
-        stages=[ReportStage(level.name, level.history) for level in trained.levels],
+        levels=[Level(level.name, level.history) for level in trained.levels],
         timings=timings,
         settings=settings,
         versions={
@@ -105,9 +104,9 @@ def _exhibits(shot: Shot, trained: TrainedShot, confidence: Confidence) -> list[
         plane = confidence.plane(index, loaded.alpha.shape)
         height, width = loaded.alpha.shape
         small = (max(1, round(height * min(1.0, WIDEST / width))), min(width, WIDEST))
-        planes = (loaded.rgb, result, loaded.alpha[..., None], plane[..., None])
-        plate, result, alpha, plane = (reduced(np.nan_to_num(plane), small) for plane in planes)
-        exhibits.append(Exhibit(picture.frame, plate, result, alpha[..., 0], plane[..., 0], picture.view))
+        planes = (loaded.rgb, result, loaded.alpha, plane)
+        plate, result, alpha, plane = (reduce_area(np.nan_to_num(plane), small) for plane in planes)
+        exhibits.append(Exhibit(picture.frame, plate, result, alpha, plane, picture.view))
     return exhibits
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from internal_inpaint.reduce import reduced
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.report.contact_sheet import MOST_WIDTH, Row, write_contact_sheet
+from internal_inpaint.resample import reduce_area
 from internal_inpaint.shot import Shot
 
 FRAMES = 3
@@ -68,8 +68,8 @@ class Preview:
             pictures = []
             for index in self._indices:
                 loaded = self._shot.load(index)
-                plate = reduced(loaded.rgb, size)
-                alpha = reduced(loaded.alpha[..., None], size)[..., 0]
+                plate = reduce_area(loaded.rgb, size)
+                alpha = reduce_area(loaded.alpha, size)
                 pictures.append((index, plate, alpha))
             self._pictures = size, pictures
         return self._pictures[1]

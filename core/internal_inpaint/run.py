@@ -16,17 +16,25 @@ from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import Events
 from internal_inpaint.export.onnx_runtime import on_onnxruntime, providers, require
 from internal_inpaint.files import as_user_error
-from internal_inpaint.fit import fit, load_trained, plan, recipe, renewed, require_checkpoint, warn_of_precision
+from internal_inpaint.fit import (
+    fit,
+    load_trained,
+    renewed,
+    require_checkpoint,
+    warn_of_precision,
+)
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.plan import levels_of, recipe, start_from_folder, threads_of
 from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
 from internal_inpaint.training.levels import Level
 from internal_inpaint.vgg19 import load_vgg19
@@ -79,6 +87,7 @@ def run(
     try:
         if not folder.is_dir():
             device_of(job)
+            _refuse_start(job, home, mode)
             open_(job, mode)  # a job that cannot be done leaves no folder behind
         home.make()
         with home.claimed():
@@ -98,6 +107,8 @@ def _steps(context: Context, mode: Mode) -> Result:
     context.events.tell(stage="open", progress=0.0)
     shot, writers = open_(context.job, mode)
     _take_over(context, shot, writers, mode)
+    # What was trained with so many threads goes on and is rendered with as many: the same bits.
+    apply_threads(choose_threads(context.job.threads, kept=threads_of(context.folder)))
 
     found = None
     if not shot.has_all_mattes or context.job.task == "propagate-matte":
@@ -117,6 +128,8 @@ def _steps(context: Context, mode: Mode) -> Result:
         trained = load_trained(context.folder, levels, stores, shot, context.device)
         warn_of_precision(trained, context)
     if mode.runtime == "onnx":
+        if trained.precision != "float32":
+            context.events.tell(warning=f"onnxruntime computes in float32 what was trained in {trained.precision}")
         trained = on_onnxruntime(trained, context.job.device)
     renewed(preview.renew, trained, context.events)
     lap("training", trained.seconds)
@@ -148,7 +161,7 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
 def ingest(context: Context, shot: Shot) -> tuple[tuple[Level, ...], tuple[FrameStore, ...]]:
     """Read the whole shot into a store for each level that it is trained at."""
     canvas = (shot.canvas.height, shot.canvas.width)
-    levels = plan(context.job, canvas, context.device, context.folder)
+    levels = levels_of(context.job, canvas, context.device, context.folder)
     context.events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
     stores = build_stores(
         shot,
@@ -182,6 +195,7 @@ def _take_over(context: Context, shot: Shot, writers: Writers | None, mode: Mode
     """Only now that the job can be done does it take the folder over."""
     job, folder, events = context.job, context.folder, context.events
     events.plan(*_phases(job, shot, mode))
+    _refuse_start(job, folder, mode)
     if mode.restart:
         if not shot.has_all_mattes:
             refuse_changed(shot, folder, mattes_output(job, folder))
@@ -193,6 +207,12 @@ def _take_over(context: Context, shot: Shot, writers: Writers | None, mode: Mode
     folder.checkpoints.mkdir(exist_ok=True)
     if not mode.train:
         require_checkpoint(folder)
+
+
+def _refuse_start(job: Job, folder: JobFolder, mode: Mode) -> None:
+    """BadInput where a training is to start from a folder that holds nothing."""
+    if mode.train and job.start_from is not None and (mode.restart or not folder.has_trained()):
+        start_from_folder(job)
 
 
 def _phases(job: Job, shot: Shot, mode: Mode) -> list[str]:

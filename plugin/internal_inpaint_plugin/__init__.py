@@ -1,7 +1,7 @@
 """The host side of Internal Inpaint: job folders and the worker process.
 
-Runs inside Nuke and Resolve: Python 3.9 syntax, standard library only, nothing of the engine. Host and
-engine share nothing but the job folder (docs/job-folder.md).
+This package runs inside Nuke and Resolve. It uses Python 3.9 syntax and the standard library only, and imports
+nothing from the engine. Host and engine communicate through the job folder alone (docs/job-folder.md).
 """
 
 from internal_inpaint_plugin.errors import PluginError

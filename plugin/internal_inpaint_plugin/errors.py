@@ -1,5 +1,5 @@
-"""The one kind of failure a host shows."""
+"""The error that hosts show to the artist."""
 
 
 class PluginError(Exception):
-    """One sentence for the node's message line: what is wrong, and what to do."""
+    """One sentence for the node's message line that says what is wrong and what to do."""

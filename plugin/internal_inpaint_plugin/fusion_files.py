@@ -1,4 +1,4 @@
-"""The files that Fusion and Resolve read, as text: the macro (``.setting``) and a comp with the node (``.comp``)."""
+"""Text files for Fusion and Resolve: the macro (``.setting``) and a comp that contains the node (``.comp``)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from internal_inpaint_plugin.sequence import files_of
 
 FUSE = "Fuse.InternalInpaint"
 RESULT = "result/result.####.exr"
-# Where the node's runs go in Resolve, whose comps are no files: from the plate's folder.
+# The node's work folder in Resolve, relative to the plate's folder: comps in Resolve are not files.
 WORK_FOLDER = "../InternalInpaint"
 HOLD = 1  # the Loader's Missing Frames: fail, hold, black, wait
-# What the macro loads, by its files in a run; each has its own: some versions of the hosts read the first layer of a
-# file whatever a Loader says.
+# The macro's Loaders and the files of a run that they read. Each picture has files of its own, because some versions
+# of the hosts read only the first layer of a file, whatever the Loader is set to.
 LOADERS = {
     "Result": RESULT,
     "Fill": "elements/fill.####.exr",
@@ -26,11 +26,11 @@ LOADERS = {
 
 
 class Lua(str):
-    """Text that is Lua already."""
+    """Text that is already Lua source."""
 
 
 def lua(value: Any, kind: str = "", indent: int = 0) -> Lua:
-    """A value as a Lua table constructor, as Fusion saves it. ``kind`` stands before the table: ``Loader {``."""
+    """Format a value as a Lua table constructor, as Fusion saves it; ``kind`` precedes the table: ``Loader {``."""
     if isinstance(value, Lua):
         return value
     if isinstance(value, bool):
@@ -93,12 +93,12 @@ def _loader(frames: str, first: int, last: int, comp_first: int, y: int) -> Tupl
 
 
 def macro(run: str, first: int, last: int, comp_first: Optional[int] = None) -> str:
-    """The macro: a Loader for the finished frames and for each element, and the plate beside the result.
+    """The macro: a Loader for the finished frames, one for each element, and a Dissolve from plate to result.
 
     Args:
-        run: the run's folder; a path map such as ``Comp:`` is allowed.
-        first, last: the files' own numbers.
-        comp_first: the comp's frame that shows the first; the file's own number where ``None``.
+        run: the run's folder; may start with a path map such as ``Comp:``.
+        first, last: first and last frame number of the files.
+        comp_first: the comp frame that shows the first file; ``None``: the file's own number.
     """
     comp_first = first if comp_first is None else comp_first
     inputs: Dict[str, Any] = {"MainInput1": _exposed("Shown", "Background", "Plate")}
@@ -138,12 +138,12 @@ def macro(run: str, first: int, last: int, comp_first: Optional[int] = None) -> 
 
 
 def shipped_macro() -> str:
-    """resolve_fuse/InternalInpaint.setting: the first version of the first node of a saved comp, from frame 1001."""
+    """The text of resolve_fuse/InternalInpaint.setting: version 1 of a saved comp's first node, from frame 1001."""
     return macro("Comp:/InternalInpaint/InternalInpaint1/v001", 1001, 1100)
 
 
 def macro_of(run: Run, comp_first: Optional[int] = None) -> str:
-    """The macro for the finished frames of a run. Raises ``PluginError`` if it has none."""
+    """The macro for a run's finished frames. Raises ``PluginError`` if there are none."""
     _, frames = finished_frames(run)
     return macro(run.folder.as_posix(), frames[0], frames[-1], comp_first)
 
@@ -152,12 +152,12 @@ def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
     """A comp for one clip: MediaIn, the node, MediaOut.
 
     Args:
-        node: the name of its folder in the work folder.
-        length: of the clip, frames; a comp of Resolve starts at 0.
-        offset: the file number of the comp's frame 0.
-        controls: of the Fuse, by their names: ``Quality=2``.
+        node: name of the node's folder in the work folder.
+        length: length of the clip in frames; comps in Resolve start at frame 0.
+        offset: file number at the comp's frame 0.
+        controls: values of the Fuse's controls by name: ``Quality=2``.
     """
-    # The plate's path is MediaIn's: none is stored in the node.
+    # The node stores no plate path: it asks MediaIn.
     values = {"FrameOffset": offset, "WorkFolder": WORK_FOLDER, "NodeFolder": node, **controls}
     tools = {
         "MediaIn1": ("MediaIn", {"Inputs": {"Layer": _input("0")}, "ViewInfo": _place(0, 0)}),
@@ -177,15 +177,15 @@ def comp_of(node: str, length: int, offset: int, **controls: Any) -> str:
 
 
 def finished_frames(run: Run) -> Tuple[str, List[int]]:
-    """Pattern and numbers of a run's frames. Raises ``PluginError`` where none is finished."""
+    """Pattern and numbers of a run's finished frames. Raises ``PluginError`` if there are none."""
     pattern = run.frames_path()
     frames = sorted(files_of(pattern)) if pattern else []
     if frames:
         return pattern, frames
-    raise PluginError(f"no finished frame in {run.folder}: train it first")
+    raise PluginError(f"there are no finished frames in {run.folder}: train the shot first")
 
 
 def numbered(pattern: str, frame: int) -> str:
-    """The file of a frame."""
+    """The file name of one frame of a pattern."""
     folder, name = os.path.split(pattern)
     return os.path.join(folder, re.sub(r"#+", lambda found: str(frame).zfill(len(found.group())), name))

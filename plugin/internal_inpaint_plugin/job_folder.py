@@ -1,4 +1,4 @@
-"""The files that host and engine share: job.json, status.json, stop (docs/job-folder.md)."""
+"""The files that host and engine exchange: job.json, status.json, stop (docs/job-folder.md)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from typing import Any, Dict, Optional, Tuple, Union
 from internal_inpaint_plugin.errors import PluginError
 
 FORMAT = 1
-# Every key of a job that this version writes, and those that may change without a new training.
+# Every job key that this version writes, and the keys that may change without a new training.
 _PICTURES = ("plate", "matte", "output", "frames", "matte_frame", "matte_channel", "layer", "view", "colorspace")
 _LEARNING = ("quality", "network", "vgg19", "steps", "time", "matte_steps", "matte_time", "seed", "device", "task")
+_WORKER = ("threads", "start_from")
 _FINISHING = ("grow", "feather", "fill_layer", "confidence_layer", "elements")
-KEYS = frozenset((*_PICTURES, *_LEARNING, *_FINISHING))
-MAY_CHANGE = frozenset(("output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements"))
+KEYS = frozenset((*_PICTURES, *_LEARNING, *_WORKER, *_FINISHING))
+MAY_CHANGE = frozenset(
+    (*_WORKER, "output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements")
+)
 STATES = ("running", "done", "stopped", "failed")
-TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file at the moment another process does so
+TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file while another process replaces it
 
 PathLike = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
 class Status:
-    """What status.json says; ``None`` where it says nothing. Seconds, percent, dB, UTC."""
+    """The content of status.json; ``None`` for values that are not set. Units: seconds, percent, dB; times in UTC."""
 
     state: str
     stage: Optional[str] = None
@@ -60,21 +63,21 @@ _KINDS: Dict[str, Tuple[type, ...]] = {
 
 
 def _is(value: Any, kinds: Tuple[type, ...]) -> bool:
-    """Whether a value is what it should be: whoever has edited the file, a host shows what it can."""
+    """Whether a value has the expected type. A file edited by hand must not break the host."""
     if isinstance(value, bool) or not isinstance(value, kinds):
         return False
     return isinstance(value, str) or math.isfinite(value)
 
 
 def write_job(folder: PathLike, job: Dict[str, Any]) -> Path:
-    """Put a job into its folder, which is made if it is not there.
+    """Write job.json into a job folder, and create the folder if needed.
 
     Args:
         folder: the job folder.
-        job: keys of ``KEYS``; those that are ``None`` are left out.
+        job: values by key (``KEYS``); ``None`` values are left out.
 
     Raises:
-        PluginError: an unknown key, or the folder cannot be written.
+        PluginError: a key is unknown, or the folder cannot be written.
     """
     unknown = sorted(set(job) - KEYS)
     if unknown:
@@ -86,25 +89,27 @@ def write_job(folder: PathLike, job: Dict[str, Any]) -> Path:
 
 
 def read_job(folder: PathLike) -> Optional[Dict[str, Any]]:
-    """The job of a folder without its version; ``None`` if there is none.
+    """Read a folder's job.json, without its ``version``; ``None`` if there is none.
 
     Raises:
-        PluginError: damaged, or of a newer plugin.
+        PluginError: the file is damaged, or a newer version wrote it.
     """
     job = read_json(Path(folder) / "job.json")
     if job is None:
         return None
     version = job.pop("version", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
-        raise PluginError(f"{Path(folder) / 'job.json'} is of a newer Internal Inpaint: update the plugin")
+        raise PluginError(
+            f"{Path(folder) / 'job.json'} was written by a newer version of Internal Inpaint: update the plugin"
+        )
     return job
 
 
 def read_status(folder: PathLike) -> Optional[Status]:
-    """The worker's latest word; ``None`` if it has not spoken yet.
+    """Read the worker's latest status; ``None`` if it has not written one yet.
 
     Raises:
-        PluginError: damaged, or of a newer engine.
+        PluginError: the file is damaged, or a newer engine wrote it.
     """
     path = Path(folder) / "status.json"
     data = read_json(path)
@@ -112,7 +117,9 @@ def read_status(folder: PathLike) -> Optional[Status]:
         return None
     version = data.get("version", FORMAT)
     if not isinstance(version, int) or version > FORMAT or data.get("state") not in STATES:
-        raise PluginError(f"{path} is of a newer Internal Inpaint: update the plugin to the worker's version")
+        raise PluginError(
+            f"{path} was written by a newer version of Internal Inpaint: update the plugin to the worker's version"
+        )
     told = data.get("warnings")
     warnings = tuple(str(warning) for warning in told) if isinstance(told, list) else ()
     known = {name: data[name] for name, kinds in _KINDS.items() if _is(data.get(name), kinds)}
@@ -129,12 +136,13 @@ def ask_to_stop(folder: PathLike) -> None:
         (Path(folder) / "stop").touch()
     except OSError as error:
         raise PluginError(
-            f"{folder} cannot be written ({error.strerror}): the worker cannot be asked to stop"
+            f"{folder} cannot be written ({error.strerror}), so the worker cannot be asked to stop: check the "
+            "drive and permissions"
         ) from None
 
 
 def read_json(path: Path) -> Optional[Dict[str, Any]]:
-    """One JSON object; ``None`` if there is no such file.
+    """Read a file that holds one JSON object; ``None`` if there is no such file.
 
     Raises:
         PluginError: the file cannot be read, or holds something else.
@@ -144,11 +152,11 @@ def read_json(path: Path) -> Optional[Dict[str, Any]]:
             data = json.loads(path.read_text(encoding="utf-8-sig"))
             if isinstance(data, dict):
                 return data
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            # Replaced at the moment it was read: Windows refuses then, a network drive's handle is stale.
+            # The file was replaced while it was read: Windows refuses, and a network drive's handle is stale.
             replaced = os.name == "nt" if isinstance(error, PermissionError) else error.errno == errno.ESTALE
             if replaced and attempt < TRIES - 1:
                 time.sleep(PAUSE)
@@ -160,15 +168,15 @@ def read_json(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replace a JSON file so that a reader sees the old or the new one, whole; its folder is made.
+    """Replace a JSON file atomically, and create its folder if needed.
 
     Raises:
-        PluginError: it cannot be written.
+        PluginError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Paths that are no valid Unicode become escapes here, and the engine refuses them by name.
+        # Paths that are not valid Unicode become escapes here; the engine refuses them by name.
         temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
         for attempt in range(TRIES):
             try:

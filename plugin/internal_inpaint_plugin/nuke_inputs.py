@@ -1,4 +1,4 @@
-"""Where plate and matte come from: untouched EXR files as they are, everything else rendered. Main thread only."""
+"""Where plate and matte come from: unmodified EXR files are used directly, the rest is rendered. Main thread only."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from internal_inpaint_plugin.job_folder import read_json, write_json
 from internal_inpaint_plugin.nuke_settings import CHANNELS, MATTE, PLATE
 from internal_inpaint_plugin.sequence import FRAME_NUMBER, files_of
 
-COMPLETE = "complete.json"  # stands in RUN/inputs once all of them are rendered
-FULL = 1 << 20  # a disk with less than this is full, in bytes
-OPENED = re.compile(r"_panelDropped(_\d+)?$")  # Nuke keeps beside a colour knob whether its fields are shown
-# What a colour space knob writes before the name of the space that it stands for: default, and roles of OCIO.
+COMPLETE = "complete.json"  # written to RUN/inputs once everything is rendered
+FULL = 1 << 20  # a disk with fewer free bytes than this counts as full
+OPENED = re.compile(r"_panelDropped(_\d+)?$")  # Nuke's own knob: whether a colour knob's fields are open
+# What a colour space knob may write before the actual name: default, and roles of OCIO.
 STANDS_FOR = re.compile(r"(default|scene_linear|compositing_linear|rendering|reference)\s*\((.+)\)")
-# Knobs that do not change a picture: moving, naming or colouring a node is no new input.
+# Knobs that do not change the picture: moving, renaming or colouring a node does not make a new input.
 COSMETIC = frozenset(
     (
         *("name", "label", "help", "icon", "indicators", "xpos", "ypos", "selected", "hide_input", "cached"),
@@ -41,10 +41,10 @@ class Source:
 
     Attributes:
         word: ``plate`` or ``matte``.
-        pattern: for the job, relative to its folder where the frames are rendered.
-        identity: what tells these pictures from others: of the files, or of the nodes that make them.
-        frames: to be rendered; empty: the files are used as they are.
-        channels: of the Write that renders them.
+        pattern: file pattern for the job; relative to the job folder if the frames are rendered.
+        identity: digest of the files, or of the nodes that make the pictures; it differs for other pictures.
+        frames: frames to render; empty: the files are used directly.
+        channels: channels of the Write that renders them.
     """
 
     word: str
@@ -56,7 +56,7 @@ class Source:
 
 @contextlib.contextmanager
 def full_size() -> Iterator[None]:
-    """Without proxies: a Read would name its small files, and a Write would render small ones."""
+    """Switch proxy mode off meanwhile: a Read would name its proxy files, and a Write would render at proxy size."""
     proxy = nuke.root()["proxy"]
     if not proxy.value():
         yield
@@ -69,14 +69,14 @@ def full_size() -> Iterator[None]:
 
 
 def plate_source(node: Any, first: int, last: int) -> Source:
-    """The plate: with its alpha only where no matte is connected."""
+    """The plate; its alpha is included only if no matte is connected."""
     frames = range(first, last + 1)
     channels = "rgb" if node.input(MATTE) is not None else "rgba"
     return _source(node, PLATE, "plate", list(frames), channels)
 
 
 def matte_source(node: Any, frames: List[int]) -> Optional[Source]:
-    """The matte of these frames; ``None`` where none is connected."""
+    """The matte on these frames; ``None`` if none is connected."""
     if node.input(MATTE) is None:
         return None
     channel = node["matte_channel"].value()
@@ -84,7 +84,7 @@ def matte_source(node: Any, frames: List[int]) -> Optional[Source]:
 
 
 def matte_channel(node: Any) -> str:
-    """The channel's name in the files, for the job; without a matte input it is the plate's alpha."""
+    """The channel's name in the files, for the job; empty without a matte input, which means the plate's alpha."""
     return CHANNELS[node["matte_channel"].value()] if node.input(MATTE) is not None else ""
 
 
@@ -103,9 +103,9 @@ def _through_dots(node: Any) -> Any:
 
 
 def untouched(node: Any, frames: List[int]) -> Optional[Tuple[str, str]]:
-    """Pattern and identity of a Read's EXR files if what it shows is what they hold, else ``None``.
+    """Pattern and identity of a Read's EXR files if the Read shows them unmodified, else ``None``.
 
-    That is: no colour conversion, no retime, no alpha made up, nothing held, every frame there.
+    Unmodified means: no colour conversion, no retime, no added alpha, no held frames, no missing frames.
     """
     if node.Class() != "Read" or _value(node, "disable", False):
         return None
@@ -130,10 +130,10 @@ def _value(node: Any, name: str, otherwise: Any) -> Any:
 
 
 def _spaces(text: str) -> Set[str]:
-    """``default (linear)`` and ``linear`` name the same colour space.
+    """The names that a colour space knob gives: ``default (linear)`` and ``linear`` are the same space.
 
-    Only such words stand for what is in the brackets: ``Linear Rec.709 (sRGB)`` and ``sRGB Encoded Rec.709 (sRGB)``
-    of the ACES configurations are names, brackets and all.
+    Only ``default`` and OCIO roles are aliases. In the ACES configurations, ``Linear Rec.709 (sRGB)`` and
+    ``sRGB Encoded Rec.709 (sRGB)`` are complete names, including the brackets.
     """
     names, text = set(), text.strip()
     while match := STANDS_FOR.fullmatch(text):
@@ -147,7 +147,7 @@ def _working_spaces() -> Set[str]:
 
 
 def _file_pattern(read: Any) -> Optional[str]:
-    """A Read's file name, absolute, if it has one frame number and no view."""
+    """A Read's absolute file name; ``None`` unless it has exactly one frame number and no view."""
     name = nuke.filename(read) or ""
     if not name or re.search(r"%[vV]", name) or len(FRAME_NUMBER.findall(name)) != 1:
         return None
@@ -156,16 +156,16 @@ def _file_pattern(read: Any) -> Optional[str]:
 
 
 def upstream(top: Any) -> str:
-    """A digest of everything that makes a node's picture: every knob above it, keys on all frames included.
+    """A digest of everything that makes a node's picture: every knob upstream, with the keys on all frames.
 
-    Nuke's own hash of a node is that of one frame: it misses a roto key elsewhere and changes with the
-    playhead. Files that are read count by name, size and time.
+    Nuke's own hash of a node covers one frame: it misses a roto key on another frame and changes with the
+    playhead. Files count by name, size and modification time.
     """
     return _digest(line for node in _above(top) for line in _content(node))
 
 
 def _above(top: Any) -> Iterator[Any]:
-    """The node, and all that it depends on: inputs, expressions, what is inside and around its groups."""
+    """The node and everything it depends on: inputs, expressions, the inside of groups and what feeds them."""
     waiting, seen = [top], set()
     while waiting:
         node = waiting.pop()
@@ -174,7 +174,7 @@ def _above(top: Any) -> Iterator[Any]:
         seen.add(node.fullName())
         yield node
         waiting += node.dependencies(nuke.INPUTS | nuke.HIDDEN_INPUTS | nuke.EXPRESSIONS)
-        if isinstance(node, nuke.Group):  # gizmos are
+        if isinstance(node, nuke.Group):  # also gizmos
             waiting += node.nodes()
         if node.Class() == "Input" and node.parent() is not None and node.parent().Class() != "Root":
             waiting.append(node.parent().input(int(_value(node, "number", 0))))
@@ -203,12 +203,12 @@ def _digest(lines: Any) -> str:
 
 
 def render(node: Any, folder: Path, sources: List[Source]) -> None:
-    """Render what has to be rendered into ``folder``/inputs, with Nuke's own progress and cancel.
+    """Render the sources that need it into ``folder``/inputs, with Nuke's own progress bar and cancel button.
 
-    Inside ``full_size``. What was rendered there before is kept. After a failure nothing is left of it.
+    Call it inside ``full_size``. Complete earlier renders are kept. A failed render is removed.
 
     Raises:
-        PluginError: cancelled, or it cannot be rendered or written.
+        PluginError: the artist cancelled, or the frames cannot be rendered or written.
     """
     sources = [source for source in sources if source.frames]
     inputs, identity = folder / "inputs", {source.word: source.identity for source in sources}
@@ -229,9 +229,9 @@ def render(node: Any, folder: Path, sources: List[Source]) -> None:
 
 
 def claim(folder: Path) -> bool:
-    """Make a new version's folder; False: somebody else, on another machine perhaps, has made it meanwhile.
+    """Create a new version's folder; False if another user or machine has just created it.
 
-    A version that has its job is there to be used again.
+    A version that already has a job.json can be used again.
     """
     if (folder / "job.json").is_file():
         return True
@@ -241,14 +241,14 @@ def claim(folder: Path) -> bool:
     except FileExistsError:
         if folder.is_dir():
             return False
-        raise PluginError(f"{folder} cannot be made (there is a file): choose another work folder") from None
+        raise PluginError(f"{folder} cannot be created (a file has this name): choose another work folder") from None
     except OSError as error:
-        raise PluginError(f"{folder} cannot be made ({error.strerror}): choose another work folder") from None
+        raise PluginError(f"{folder} cannot be created ({error.strerror}): choose another work folder") from None
     return True
 
 
 def forget_empty(folder: Path) -> None:
-    """Remove a version's folder, and the node's, where there is nothing in them."""
+    """Remove a version's folder, the node's folder and the work folder, as far as they are empty."""
     for place in (folder, folder.parent, folder.parent.parent):
         try:
             os.rmdir(str(place))
@@ -262,7 +262,7 @@ def _make(inputs: Path) -> None:
         inputs.mkdir(parents=True)
     except OSError as error:
         forget_empty(inputs.parent)
-        raise PluginError(f"{inputs} cannot be made ({error.strerror}): choose another work folder") from None
+        raise PluginError(f"{inputs} cannot be created ({error.strerror}): choose another work folder") from None
 
 
 def _execute(node: Any, source: Source, inputs: Path) -> None:
@@ -275,8 +275,8 @@ def _execute(node: Any, source: Source, inputs: Path) -> None:
     except (RuntimeError, OSError) as error:
         raise PluginError(_sentence(source.word, str(error), inputs)) from None
     finally:
-        write["disable"].setValue(True)  # `nuke -x` and Render All execute every Write that is not
-    there = files_of(str(inputs / f"{source.word}.####.exr"))  # once: a look takes long on a network drive
+        write["disable"].setValue(True)  # `nuke -x` and Render All execute every enabled Write
+    there = files_of(str(inputs / f"{source.word}.####.exr"))  # once: listing a network drive takes long
     if not all(frame in there for frame in source.frames):
         raise PluginError(_sentence(source.word, "frames are missing", inputs))
 
@@ -293,11 +293,14 @@ def _contiguous(frames: Tuple[int, ...]) -> List[Tuple[int, int]]:
 
 def _sentence(word: str, error: str, inputs: Path) -> str:
     if "cancel" in error.lower():
-        return f"Rendering the {word} was cancelled: nothing was started"
+        return f"Rendering the {word} was cancelled: training was not started"
     try:
         if shutil.disk_usage(str(inputs)).free < FULL:
-            return f"The disk is full, so the {word} could not be rendered to {inputs}: make room, then start again"
+            return (
+                f"The disk is full, so the {word} could not be rendered to {inputs}: free some space, then press "
+                "Start Training again"
+            )
     except OSError:
         pass
     reason = error.strip().splitlines()[0] if error.strip() else "no reason given"
-    return f"The {word} could not be rendered ({reason}): nothing was started"
+    return f"The {word} could not be rendered ({reason}): training was not started"

@@ -1,7 +1,7 @@
-"""The Internal Inpaint node's buttons and callbacks in Nuke: what the gizmo calls, and nothing else.
+"""The Internal Inpaint node's buttons and callbacks in Nuke: everything that the gizmo calls.
 
-Every function runs on Nuke's main thread, returns at once (rendering the inputs aside, which has Nuke's
-own progress and cancel) and tells whatever is wrong in the node's message line.
+Every function runs on Nuke's main thread and returns at once, except while it renders the inputs; that shows Nuke's
+own progress bar and can be cancelled. Errors appear in the node's message line.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from internal_inpaint_plugin.job_folder import read_job
 from internal_inpaint_plugin.run import Run, run_for
 from internal_inpaint_plugin.worker import find_worker
 
-_setting = False  # a knob is being set by us: no artist has changed it
-CLAIMS = 9  # tries for a version of one's own, where others start at the same moment
-NEVER_IN_A_RENDER = "Internal Inpaint trains only in Nuke's own window: a render reads finished frames"
+_setting = False  # the plugin is setting a knob: the artist has not changed it
+CLAIMS = 9  # attempts to claim a new version while others start at the same moment
+NEVER_IN_A_RENDER = "training starts only in Nuke's own window; a render reads finished frames"
 
 
-def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Whatever goes wrong in a function of a node ends as one sentence on that node.
+def _shows_errors(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: an error in a node's function becomes one sentence in that node's message line.
 
     Args:
-        in_a_render: printed instead of doing anything while Nuke renders; a render changes no node.
+        in_a_render: while Nuke renders, print this and do nothing; a render must not change nodes.
     """
 
     def wrap(call: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(call)
-        def told(node: Any, *more: Any) -> None:
+        def wrapped(node: Any, *more: Any) -> None:
             if nuke_settings.in_render():
                 if in_a_render:
                     nuke.tprint(f"Internal Inpaint: {in_a_render}")
@@ -42,27 +42,27 @@ def _told(in_a_render: str) -> Callable[[Callable[..., None]], Callable[..., Non
                 call(node, *more)
             except PluginError as error:
                 nuke_watch.say(node, str(error))
-            except Exception as error:  # a bug: no traceback for the artist, but not silence either
-                nuke_watch.say(node, f"Something unexpected happened ({error!r})")
+            except Exception as error:  # a bug: show no traceback to the artist, but do not hide it
+                nuke_watch.say(node, f"Unexpected error ({error!r}): please report this bug")
 
-        return told
+        return wrapped
 
     return wrap
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def start(node: Any) -> None:
-    """Start Training: render what must be rendered, then hand over to the worker."""
+    """Start Training: render the inputs that need it, then start the worker."""
     _wait_for_the_worker(node)
     worker = node["worker"].evaluate() or ""
-    find_worker(worker)  # before anything is rendered for it
+    find_worker(worker)  # fails before anything is rendered
     first, last = nuke_settings.frame_range(node)
     with nuke_watch.no_undo():
         try:
             with nuke_inputs.full_size():
                 run, job, inputs = _prepared(node, first, last)
         finally:
-            nuke_watch.no_render()  # after a cancelled render nobody says that it is over
+            nuke_watch.no_render()  # Nuke does not report the end of a cancelled render
         _set_by_us(node["run"], run.folder.name)
         _show_frames(node, first, last)
     nuke_watch.say(node, "Starting the worker")
@@ -77,7 +77,7 @@ def start(node: Any) -> None:
 
 
 def _prepared(node: Any, first: int, last: int) -> Tuple[Run, Dict[str, Any], Dict[str, str]]:
-    """The version to train, with its inputs rendered; its job; what tells its inputs apart."""
+    """The version to train, with its inputs rendered; its job; the identity of each input."""
     plate = nuke_inputs.plate_source(node, first, last)
     matte = nuke_inputs.matte_source(node, nuke_settings.matte_frames(node, first, last))
     if matte is None and node["one_frame"].value():
@@ -92,12 +92,12 @@ def _prepared(node: Any, first: int, last: int) -> Tuple[Run, Dict[str, Any], Di
         if nuke_inputs.claim(run.folder):
             break
     else:
-        raise PluginError(f"{run.folder} was made by somebody else just now: start again in a moment")
+        raise PluginError(f"{run.folder} has just been created by another user: press Start Training again")
     nuke_inputs.render(node, run.folder, [source for source in (plate, matte) if source is not None])
     return run, job, inputs
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def stop(node: Any) -> None:
     """Ask the worker to save its state and stop."""
     run = Run(nuke_settings.run_folder(node))
@@ -108,9 +108,9 @@ def stop(node: Any) -> None:
         nuke_watch.watch(node, run, run.stop, stop=True)
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def resume(node: Any) -> None:
-    """Go on with the version that is shown, from its own inputs, with the present time limit and device."""
+    """Continue the version that is shown, from its own inputs, with the current time limit and device."""
     _wait_for_the_worker(node)
     run = Run(nuke_settings.run_folder(node))
     worker, changes = node["worker"].evaluate() or "", nuke_settings.changeable(node)
@@ -118,32 +118,32 @@ def resume(node: Any) -> None:
     nuke_watch.watch(node, run, lambda: run.resume(worker, **changes))
 
 
-@_told(NEVER_IN_A_RENDER)
+@_shows_errors(NEVER_IN_A_RENDER)
 def this_frame(node: Any) -> None:
-    """Put the frame that is shown into "matte from one frame"."""
+    """Add the current frame to "matte from one frame"."""
     frame, knob = str(int(nuke.frame())), node["matte_frames"]
     known = knob.value().replace(",", " ").split()
     knob.setValue(", ".join([*known, *([] if frame in known else [frame])]))
     node["one_frame"].setValue(True)
 
 
-@_told("")
+@_shows_errors("")
 def created(node: Any) -> None:
-    """A node was made, pasted or opened with its script: find its run again, if it has one."""
+    """A node was created, pasted or loaded with its script: find its run again, if it has one."""
     _enable(node)
     if node["id"].value() and node["run"].value():
         nuke_watch.watch(node, Run(nuke_settings.run_folder(node)))
 
 
 def destroyed(node: Any) -> None:
-    """A node was deleted or its script closed: the worker goes on, nobody watches."""
+    """A node was deleted or its script closed: stop watching; the worker keeps running."""
     with contextlib.suppress(Exception):
         nuke_watch.leave(node)
 
 
-@_told("")
+@_shows_errors("")
 def changed(node: Any, knob: Any) -> None:
-    """A knob was changed by hand."""
+    """The artist changed a knob."""
     if _setting:
         return
     name = knob.name()
@@ -157,7 +157,7 @@ def changed(node: Any, knob: Any) -> None:
 
 def _wait_for_the_worker(node: Any) -> None:
     if nuke_watch.beginning(node) is not None:
-        raise PluginError("The worker is being started: wait a moment")
+        raise PluginError("The worker is starting: wait a moment")
 
 
 def _enable(node: Any) -> None:
@@ -169,7 +169,7 @@ def _enable(node: Any) -> None:
 
 
 def _turn_to_version(node: Any) -> None:
-    """Show the version that was typed."""
+    """Show the version that the artist typed."""
     nuke_watch.leave(node)
     nuke_watch.clear(node)
     if not (node["id"].value() and node["run"].value()):
@@ -177,7 +177,7 @@ def _turn_to_version(node: Any) -> None:
     folder = nuke_settings.run_folder(node)
     job = read_job(folder)
     if job is None:
-        raise PluginError(f"There is no version {folder.name} in {folder.parent}: type one that is there")
+        raise PluginError(f"There is no version {folder.name} in {folder.parent}: type an existing version")
     if match := re.fullmatch(r"(-?\d+)-(-?\d+)", str(job.get("frames", ""))):
         with nuke_watch.no_undo():
             _show_frames(node, int(match.group(1)), int(match.group(2)))
@@ -194,22 +194,24 @@ def _set_by_us(knob: Any, value: Any) -> None:
 
 
 def _run_of(node: Any, job: Dict[str, Any], inputs: Dict[str, str]) -> Run:
-    """The version for this job: one that is there, or the next."""
+    """The version for this job: an existing one, or the next new one."""
     run = run_for(nuke_settings.base_folder(node), job, inputs)
     try:
         shown = Run(nuke_settings.run_folder(node))
     except PluginError:
         return run
-    # One node trains one version at a time; a copy of a node is another node. A silent worker holds nobody up: it
-    # may be another process by now that has its number.
+    # One node trains one version at a time; a copy of a node is another node. A silent worker does not block: its
+    # process id may belong to another process by now.
     live = shown.folder != run.folder and shown.look().state in ("starting", "running")
     if live and not nuke_watch.others_watch(node, shown.folder):
-        raise PluginError(f"{shown.folder.name} is still training: Stop it, or let it finish, then start again")
+        raise PluginError(
+            f"{shown.folder.name} is still training: press Stop or let it finish, then press Start Training again"
+        )
     return run
 
 
 def _show_frames(node: Any, first: int, last: int) -> None:
-    """The inner Read's range; it decides which files Nuke asks for."""
+    """Set the inner Read's frame range, which decides the files that Nuke asks for."""
     read = node.node("Result")
     for name, value in (("first", first), ("last", last), ("origfirst", first), ("origlast", last)):
         read[name].setValue(value)

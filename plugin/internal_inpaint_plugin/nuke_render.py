@@ -1,8 +1,8 @@
-"""What Internal Inpaint nodes do in a render: nothing, but to say so where they have no frame at all.
+"""Render callbacks: fail early, with one sentence, if an Internal Inpaint node has no finished frame at all.
 
-Frame by frame the node decides for itself, in Tcl (the switch in the gizmo): a farm machine without this
-package renders finished frames as well. These callbacks add the sentence, and tell the switch that a render
-runs in Nuke's own window. They edit no node and start no thread.
+For each frame, the gizmo's Switch decides in Tcl what to output, so a farm machine without this package renders
+finished frames too. These callbacks add the message, and tell the Switch that a render is running in Nuke's own
+window. They change no node and start no thread.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from internal_inpaint_plugin.nuke_watch import RENDERING
 
 
 def install() -> None:
-    """Have Nuke call this module round every Write's render."""
+    """Register the callbacks that Nuke calls before and after every Write's render."""
     nuke.addBeforeRender(before_render)
     nuke.addAfterRender(after_render)
 
 
 def before_render() -> None:
-    """Refuse a render that would ask a node without a single finished frame.
+    """Refuse a render that needs a node without a single finished frame.
 
     Raises:
-        RuntimeError: one sentence; Nuke ends the render with it.
+        RuntimeError: one sentence, with which Nuke ends the render.
     """
     sentence = ""
     try:
         nuke.tcl(f"set {RENDERING} 1")
-        for node in _feeding(nuke.thisNode()):
-            sentence = sentence or _lacking(node)
-    except Exception:  # whatever is odd about a script, its render is not ours to stop
+        for node in _our_nodes_above(nuke.thisNode()):
+            sentence = sentence or _why_no_frames(node)
+    except Exception:  # an error in this check must never stop a render
         return
     if sentence:
         after_render()
@@ -43,25 +43,25 @@ def before_render() -> None:
 
 
 def after_render() -> None:
-    """The Viewer shows the plate again where no frame is finished."""
+    """Tell the Switch that the render is over: the Viewer shows the plate again on unfinished frames."""
     try:
         nuke.tcl(f"unset -nocomplain {RENDERING}")
     except Exception:
         return
 
 
-def _lacking(node: Any) -> str:
+def _why_no_frames(node: Any) -> str:
     if node["without_frames"].value() != "fail":
         return ""
     name, remedy = node.fullName(), "set render without frames to pass through"
     if node["output"].value() == "preview":
-        return f"{name} shows its preview: set its output to result, or {remedy}"
+        return f"{name} outputs its preview: set output to result, or {remedy}"
     try:
         folder = run_folder(node)
     except PluginError:
-        return f"{name} was never trained: press its Start Training in Nuke, or {remedy}"
+        return f"{name} has not been trained: press Start Training in Nuke, or {remedy}"
     if not _has_frames(folder / "result"):
-        return f"{name} has no finished frames in {folder / 'result'}: let its training finish, or {remedy}"
+        return f"{name} has no finished frames in {folder / 'result'}: wait until its training is done, or {remedy}"
     return ""
 
 
@@ -73,8 +73,8 @@ def _has_frames(folder: Path) -> bool:
         return False
 
 
-def _feeding(write: Any) -> Iterator[Any]:
-    """Our nodes above a Write whose picture is asked for, as far as switches and disabled nodes tell."""
+def _our_nodes_above(write: Any) -> Iterator[Any]:
+    """The Internal Inpaint nodes that feed a Write, following switches and skipping disabled nodes."""
     waiting, seen = [write], set()
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""What an Internal Inpaint node of Nuke is set to: its folders, frames and job. Main thread only."""
+"""The settings of an Internal Inpaint node in Nuke: its folders, frames and job. Main thread only."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ DEVICES = {"automatic": "auto", "GPU": "cuda", "CPU": "cpu"}
 CHANNELS = {"alpha": "A", "red": "R", "green": "G", "blue": "B"}
 PLATE, MATTE = 0, 1  # the node's inputs
 FRAME_OR_VIEW = re.compile(r"#|%0?\d*d|%[vV]")
-MARK = ("work_folder", "preparing", "without_frames")  # knobs by which our group is known
+MARK = ("work_folder", "preparing", "without_frames")  # knobs that identify the group
 
 
 def is_ours(node: Any) -> bool:
-    """Whether a node is an Internal Inpaint group, whatever it is called."""
+    """Whether a node is an Internal Inpaint group, whatever its name is."""
     return all(node.knob(name) is not None for name in MARK)
 
 
 def in_render() -> bool:
-    """Whether this Nuke renders: then the node reads finished frames, and does nothing else."""
+    """Whether Nuke is rendering: then the node only reads finished frames."""
     return not nuke.GUI or bool(nuke.executing())
 
 
 def work_folder(node: Any) -> Path:
-    """The artist's work folder, absolute.
+    """The artist's work folder as an absolute path.
 
     Raises:
-        PluginError: there is none, or it hangs on the name of a script that was never saved, or Nuke
-            would put frame numbers into it.
+        PluginError: it is empty, it depends on the name of an unsaved script, or Nuke would replace a part of it
+            with a frame number or a view.
     """
     written, script = node["work_folder"].value(), nuke.root()["name"].value() or ""
     beside = "root.name" in written
     if beside and not script:
-        raise PluginError("Save the script first, or set the work folder: the frames are kept beside the script")
+        raise PluginError("Save the script first, or set the work folder: by default it is beside the script")
     if found := FRAME_OR_VIEW.search(f"{written}{script if beside else ''}"):
-        raise PluginError(f"The work folder has {found.group()} in its name, to Nuke a frame or a view: name another")
+        raise PluginError(
+            f"The work folder has {found.group()} in its name, which Nuke replaces with a frame number or a view: "
+            "choose another folder"
+        )
     folder = node["work_folder"].evaluate() or ""
     if not folder.strip():
-        raise PluginError("The work folder is empty: name a folder in which training and frames are kept")
-    # As Nuke itself takes a relative file name.
+        raise PluginError("The work folder is not set: choose a folder for the training and the frames")
+    # Nuke resolves relative file names in the same way.
     project = nuke.root()["project_directory"].evaluate() or ""
     return Path(os.path.abspath(os.path.join(project, folder.strip())))
 
 
 def base_folder(node: Any) -> Path:
-    """Where all versions of this node lie; the node must have its ``id``."""
+    """The folder that holds all versions of this node; the node must have its ``id``."""
     return work_folder(node) / node["id"].value()
 
 
@@ -58,27 +61,27 @@ def run_folder(node: Any) -> Path:
     """The folder of the version that is shown.
 
     Raises:
-        PluginError: nothing was started yet.
+        PluginError: nothing has been started yet, or the version's name is not valid.
     """
     name, version = node["id"].value(), node["run"].value()
     if not name or not version:
-        raise PluginError("Nothing was trained here yet: press Start Training")
+        raise PluginError("Nothing has been trained here yet: press Start Training")
     if not re.fullmatch(r"v\d{3,}", version) or not re.fullmatch(r"\w+", name):
-        raise PluginError(f"The version {version} is none: type one such as v001")
+        raise PluginError(f"{version} is not a version: type one such as v001")
     return work_folder(node) / name / version
 
 
 def give_id(node: Any) -> None:
-    """At its first start a node keeps the name it has then: renamed or copied, it finds its frames."""
+    """Store the node's name at its first start as its id, so that it finds its frames when renamed or copied."""
     if not node["id"].value():
         node["id"].setValue(re.sub(r"\W", "_", node.fullName()))
 
 
 def frame_range(node: Any) -> Tuple[int, int]:
-    """First and last frame to work on.
+    """First and last frame to process.
 
     Raises:
-        PluginError: no plate, or a range that ends before it starts.
+        PluginError: no plate is connected, or the range ends before it starts.
     """
     plate = node.input(PLATE)
     if plate is None:
@@ -96,10 +99,10 @@ def frame_range(node: Any) -> Tuple[int, int]:
 
 
 def matte_frames(node: Any, first: int, last: int) -> List[int]:
-    """The frames that have a drawn matte; all of the range, unless it is "matte from one frame".
+    """The frames with a drawn matte: the whole range, unless "matte from one frame" is on.
 
     Raises:
-        PluginError: no frame named, a word that is none, or a frame outside the range.
+        PluginError: no frame is given, a word is not a frame number, or a frame is outside the range.
     """
     if not node["one_frame"].value():
         return list(range(first, last + 1))
@@ -107,18 +110,22 @@ def matte_frames(node: Any, first: int, last: int) -> List[int]:
     for word in node["matte_frames"].value().replace(",", " ").split():
         match = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", word)
         if not match:
-            raise PluginError(f"Matte from one frame: {word} is no frame number: give such as 1012 or 1012, 1040")
+            raise PluginError(
+                f"Matte from one frame: {word} is not a frame number; type frames such as 1012 or 1012, 1040"
+            )
         begin, end = int(match.group(1)), int(match.group(2) or match.group(1))
         if begin < first or end > last or end < begin:
-            raise PluginError(f"Matte from one frame: {word} is not in the frame range {first}-{last}")
+            raise PluginError(
+                f"Matte from one frame: {word} is outside the frame range {first}-{last}; type frames inside it"
+            )
         frames += range(begin, end + 1)
     if not frames:
-        raise PluginError("Matte from one frame: name the frame, or press this frame while it is shown")
+        raise PluginError("Matte from one frame: type the frame, or go to the frame and press this frame")
     return sorted(set(frames))
 
 
 def job_for(node: Any, first: int, last: int, plate: str, matte: str, matte_channel: str) -> Dict[str, Any]:
-    """The job as docs/job-folder.md has it; ``plate`` and ``matte`` are frame patterns, "" is no matte."""
+    """The content of job.json (docs/job-folder.md); ``plate`` and ``matte`` are file patterns, "" means no matte."""
     job: Dict[str, Any] = {
         "plate": plate,
         "output": "result/result.####.exr",
@@ -140,8 +147,8 @@ def job_for(node: Any, first: int, last: int, plate: str, matte: str, matte_chan
 
 
 def changeable(node: Any) -> Dict[str, Any]:
-    """What Resume may change: the time limit in seconds (``None``: the quality's) and the device."""
+    """The settings that Resume may change: the time limit in seconds (``None``: the quality's) and the device."""
     minutes = float(node["time_limit"].value())
     if minutes < 0:
-        raise PluginError("The time limit is negative: give minutes, or 0 for as long as the quality wants")
+        raise PluginError("The time limit is negative: enter minutes, or 0 for the quality's own time")
     return {"time": minutes * 60 if minutes else None, "device": DEVICES[node["device"].value()]}

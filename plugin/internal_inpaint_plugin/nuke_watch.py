@@ -1,7 +1,7 @@
-"""Watching a run from Nuke: a child thread looks, the main thread shows.
+"""Watching a run from Nuke: a background thread reads the job folder, the main thread updates the node.
 
-The thread reads the job folder and nothing of Nuke; whatever it has found goes through
-``nuke.executeInMainThread``. It ends with the run, with the node or with Nuke; the worker goes on.
+The thread calls nothing of Nuke except ``nuke.executeInMainThread``, which hands its findings over. It ends with the
+run, with the node or with Nuke; the worker keeps running.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from internal_inpaint_plugin.nuke_settings import in_render, run_folder
 from internal_inpaint_plugin.run import Run, View, duration
 
 SECONDS = 1.0
-LONGEST = 300  # characters of a line: Nuke would widen the panel for more
-RENDERING = "::internal_inpaint_render"  # a variable of Nuke's own Tcl: set while a render runs (nuke_render.py)
+LONGEST = 300  # characters in a line; Nuke would widen the panel for more
+RENDERING = "::internal_inpaint_render"  # a Tcl variable in Nuke, set while a render runs (nuke_render.py)
 
-# The engine names options of its command line; the artist sees knobs.
+# The engine's messages name command-line options; the artist sees knobs.
 KNOBS = {
     "work folder": "work folder",
     "work": "work folder",
@@ -41,22 +41,22 @@ _watchers: List[Watcher] = []  # main thread only
 
 
 class Watcher(threading.Thread):
-    """Looks at one run for one node.
+    """Watches one run for one node.
 
     Args:
         node: the group.
-        run: what it shows.
-        first: done in the thread before the first look: starting the worker takes a moment.
+        run: the run that the node shows.
+        first: called in the thread before the first look; starting the worker takes a moment.
     """
 
     def __init__(self, node: Any, run: Run, first: Optional[Callable[[], Any]] = None) -> None:
         super().__init__(name="Internal Inpaint", daemon=True)
         self.node, self.watched, self._first = node, run, first
         self.ended = threading.Event()
-        self._shown = threading.Event()  # the main thread has shown what was sent last
+        self._shown = threading.Event()  # the main thread has shown the last update
         self._shown.set()
-        self._put_off = False  # Nuke was rendering: nothing was shown
-        self.begun = threading.Event()  # what was to be done first is done
+        self._postponed = False  # Nuke was rendering, so the update was not shown
+        self.begun = threading.Event()  # `first` has returned
         if first is None:
             self.begun.set()
         self.stop_asked = False
@@ -73,8 +73,8 @@ class Watcher(threading.Thread):
             self._watch()
         except PluginError as error:
             self._send_at_last(_show_failure, str(error))
-        except Exception as error:  # a bug must not end as silence
-            self._send_at_last(_show_failure, f"Something unexpected happened ({error!r})")
+        except Exception as error:  # a bug must not go unnoticed
+            self._send_at_last(_show_failure, f"Unexpected error ({error!r}): please report this bug")
 
     def _watch(self) -> None:
         while not self.ended.is_set():
@@ -84,35 +84,37 @@ class Watcher(threading.Thread):
                 return
             stopping = (self.watched.folder / "stop").exists()
             if self.stop_asked and not stopping:
-                # A worker takes a stop from before its first breath for one that was meant for an earlier run.
+                # A worker deletes a stop file from before its own start: that one was meant for an earlier run.
                 self.watched.stop()
-            # Nuke may be busy: what it has not shown yet is not heaped up.
+            # Nuke may be busy: do not queue an update until it has shown the last one.
             if self._shown.is_set():
-                self._send(_show, view, sheet, "Stopping: the worker saves its state" if stopping else view.message)
+                self._send(
+                    _show, view, sheet, "Stopping: the worker is saving its state" if stopping else view.message
+                )
             self.ended.wait(SECONDS)
 
     def _send(self, show: Callable[..., None], *what: Any) -> None:
         self._shown.clear()
         try:
             nuke.executeInMainThread(self._in_main_thread, args=(show, *what))
-        except Exception:  # Nuke is going down
+        except Exception:  # Nuke is closing
             self.ended.set()
 
     def _send_at_last(self, show: Callable[..., None], *what: Any) -> None:
-        """What is told last must not get lost: once more, if Nuke was rendering."""
+        """Send the final update, and repeat it if Nuke was rendering: it must not get lost."""
         while not self.ended.is_set():
             self._send(show, *what)
             while not self._shown.wait(SECONDS):
                 if self.ended.is_set():
                     return
-            if not self._put_off:
+            if not self._postponed:
                 return
             self.ended.wait(SECONDS)
 
     def _in_main_thread(self, show: Callable[..., None], *what: Any) -> None:
         try:
-            self._put_off = not self.ended.is_set() and in_render()
-            if not self.ended.is_set() and not self._put_off:
+            self._postponed = not self.ended.is_set() and in_render()
+            if not self.ended.is_set() and not self._postponed:
                 self._in_its_place(show, *what)
         except Exception:  # the node was deleted, the script closed
             self.ended.set()
@@ -124,20 +126,21 @@ class Watcher(threading.Thread):
         if here == there:
             show(self, *what)
             return
-        self.ended.set()  # the node shows another version now
+        self.ended.set()  # the node now shows another version
         if (here.name, here.parent.name) == (there.name, there.parent.name):  # the script was saved elsewhere
             place = there.parent.parent
             say(
                 self.node,
-                f"The work folder has changed: {there.name} is in {place}; set work folder to that to see it",
+                f"The work folder has changed: {there.name} is in {place}; set work folder to that path to see it",
             )
 
 
 def watch(node: Any, run: Run, first: Optional[Callable[[], Any]] = None, stop: bool = False) -> None:
-    """Watch a run for a node, instead of whatever was watched for it before.
+    """Watch a run for a node, and stop watching the node's earlier run.
 
     Args:
-        stop: it was asked to stop, and is asked again until it has heard.
+        node, run, first: see ``Watcher``.
+        stop: the run was asked to stop; repeat the request until the worker has seen it.
     """
     leave(node)
     watcher = Watcher(node, run, first)
@@ -148,14 +151,14 @@ def watch(node: Any, run: Run, first: Optional[Callable[[], Any]] = None, stop: 
 
 
 def leave(node: Any) -> None:
-    """Watch nothing any more for this node: it goes away, or turns to another run."""
+    """Stop watching for this node: it was deleted, or shows another run."""
     for watcher in _watchers:
         if _name(watcher.node) in (None, _name(node)):
             watcher.ended.set()
 
 
 def beginning(node: Any) -> Optional[Watcher]:
-    """The watcher of this node that is about to start its worker."""
+    """The node's watcher that is still starting its worker; ``None`` if there is none."""
     for watcher in _watchers:
         if not watcher.begun.is_set() and not watcher.ended.is_set() and _name(watcher.node) == _name(node):
             return watcher
@@ -163,7 +166,7 @@ def beginning(node: Any) -> Optional[Watcher]:
 
 
 def others_watch(node: Any, folder: Path) -> bool:
-    """Whether another node, a copy of this one, shows the same run."""
+    """Whether another node (a copy of this one) shows the same run."""
     return any(
         watcher.watched.folder == folder and _name(watcher.node) not in (None, _name(node))
         for watcher in _watchers
@@ -172,17 +175,17 @@ def others_watch(node: Any, folder: Path) -> bool:
 
 
 def no_render() -> None:
-    """Had a render been broken off without a word, the Viewer would go on failing as renders do."""
+    """Clear the render flag: after an aborted render, the Viewer would otherwise keep failing as renders do."""
     nuke.tcl(f"unset -nocomplain {RENDERING}")
 
 
 def say(node: Any, message: str) -> None:
-    """Put one line into the node's message."""
+    """Show one line in the node's message."""
     _set(node, "message", message)
 
 
 def clear(node: Any) -> None:
-    """Nothing to tell: no run yet."""
+    """Empty the node's status knobs: there is no run yet."""
     for name in ("progress", "psnr", "time_left", "message"):
         _set(node, name, "")
 
@@ -205,7 +208,7 @@ def _show_failure(watcher: Watcher, message: str) -> None:
 
 
 def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> None:
-    """The run's latest state on its node, and its latest pictures in the Viewer."""
+    """Show the run's latest state on its node, and reload new pictures."""
     node = watcher.node
     no_render()
     done = view.state == "done"
@@ -227,7 +230,7 @@ def _show(watcher: Watcher, view: View, sheet: Optional[int], message: str) -> N
 
 
 def _set(node: Any, name: str, text: str) -> None:
-    """Set a text knob, only where it changes."""
+    """Set a text knob if its text changes."""
     text = plain(in_knobs(text)) or " "
     if node[name].value() != text:
         with unnoticed():
@@ -236,7 +239,7 @@ def _set(node: Any, name: str, text: str) -> None:
 
 @contextlib.contextmanager
 def no_undo() -> Iterator[None]:
-    """What the node does to itself is no step of the artist's: undoing half of it would enable an inner Write."""
+    """Keep the plugin's own changes out of the undo history: undoing a part of them would enable an inner Write."""
     nuke.Undo.disable()
     try:
         yield
@@ -246,7 +249,7 @@ def no_undo() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unnoticed() -> Iterator[None]:
-    """What a run says is no change of the script either: nobody shall be asked every second to save it."""
+    """Change knobs without undo steps and without marking the script as modified."""
     root = nuke.root()
     modified = root.modified()
     try:
@@ -258,11 +261,11 @@ def unnoticed() -> Iterator[None]:
 
 
 def in_knobs(text: str) -> str:
-    """``check --matte-channel`` is ``check matte channel`` on the node."""
+    """Replace command-line options with knob names: ``check --matte-channel`` becomes ``check matte channel``."""
     return OPTION.sub(lambda match: KNOBS[match.group(1)], text)
 
 
 def plain(text: str) -> str:
-    """One line that Nuke shows as it is: brackets would be run as Tcl, angles taken for HTML."""
+    """One line that Nuke shows verbatim: it would run square brackets as Tcl and read angle brackets as HTML."""
     line = " ".join(text.translate(str.maketrans("[]<>", "()()")).split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "\u2026"

@@ -1,6 +1,6 @@
-"""A run as a host sees it: begin, look, stop, go on; found again when the host comes back.
+"""A run as a host sees it: begin, look, stop, resume. A host that restarts finds its run again.
 
-Nothing here waits for the worker. ``Run.look`` reads three small files and may be called from any thread.
+No function here waits for the worker. ``Run.look`` reads three small files and may be called from any thread.
 """
 
 from __future__ import annotations
@@ -32,29 +32,32 @@ from internal_inpaint_plugin.job_folder import (
 from internal_inpaint_plugin.sequence import files_of
 
 INPUTS = "inputs.json"
-# The engine renews its status at least every 15 s; a loaded machine or a network drive may be late.
+# The engine updates its status at least every 15 s; a busy machine or a network drive may delay this.
 SILENT_S = 90.0
-STARTING_S = 180.0  # the longest that loading PyTorch from a slow drive may take before it looks stuck
+STARTING_S = 180.0  # how long loading PyTorch from a slow drive may take before the worker counts as stuck
 STAGES = {
     "open": "Opening the shot",
     "matte": "Finding the matte",
     "read": "Reading the shot",
     "train": "Training",
-    "confidence": "Measuring the confidence",
+    "confidence": "Measuring confidence",
     "render": "Rendering",
     "report": "Writing the report",
 }
 
 
+LOST = "The worker is no longer running (it was killed, or the machine went down): press Resume to continue"
+
+
 @dataclass(frozen=True)
 class View:
-    """How a run is doing, for a node to show.
+    """The state of a run, for a node to show.
 
     Attributes:
-        state: ``empty`` (nothing was started), ``starting``, ``running``, ``silent`` (no sign of life for a
-            while), ``lost`` (the worker has gone without a word), ``stopped``, ``failed`` or ``done``.
+        state: ``empty`` (nothing was started), ``starting``, ``running``, ``silent`` (no update for a while),
+            ``lost`` (the worker process ended without a final status), ``stopped``, ``failed`` or ``done``.
         message: one line for the artist.
-        status: all that the engine says; ``None`` where it has said nothing.
+        status: the engine's status; ``None`` if it has not written one.
     """
 
     state: str
@@ -63,7 +66,7 @@ class View:
 
     @property
     def busy(self) -> bool:
-        """Whether a worker is on it, as far as can be told."""
+        """Whether a worker is running, as far as the host can tell."""
         return self.state in ("starting", "running", "silent")
 
     @property
@@ -87,15 +90,15 @@ class Run:
     """One job folder.
 
     Args:
-        folder: of the job; need not be there yet.
+        folder: the job folder; it need not exist yet.
     """
 
     def __init__(self, folder: PathLike) -> None:
         self.folder = Path(folder).absolute()
-        self._heard, self._heard_at, self._moves = "", time.monotonic(), False
+        self._last_update, self._last_update_at, self._updates_change = "", time.monotonic(), False
 
     def look(self) -> View:
-        """How the run is doing now. Never raises and never waits."""
+        """The run's current state. Never raises and never waits."""
         try:
             return self._look()
         except PluginError as error:
@@ -103,68 +106,71 @@ class Run:
 
     def _look(self) -> View:
         record, status = workers.started(self.folder), read_status(self.folder)
-        if record is not None and not _spoken_by(status, record):
-            return self._before_the_first_word(record)
+        if record is not None and not _is_from(status, record):
+            return self._before_first_status(record)
         if status is None:
             return View("empty", "")
         if status.state == "running":
             return self._running(status, record)
         if status.state == "failed":
-            return View("failed", status.error or "The worker failed: see worker.log", status)
+            return View("failed", status.error or "The worker failed: see worker.log in the job folder", status)
         if status.state == "stopped":
-            return View("stopped", f"Stopped: Resume goes on from here{_warning(status)}", status)
+            return View("stopped", f"Stopped: press Resume to continue{_warning(status)}", status)
         return View("done", f"Done{_quality(status)}{_warning(status)}", status)
 
-    def _before_the_first_word(self, record: Dict[str, Any]) -> View:
+    def _before_first_status(self, record: Dict[str, Any]) -> View:
         seconds = time.time() - record["started"]
         if record.get("host") not in (socket.gethostname(), None):
             return View("starting" if seconds < STARTING_S else "lost", f"Started on {record['host']}")
         if workers.alive(record["pid"]):
             if seconds < STARTING_S:
                 return View("starting", "Starting the worker")
-            return View("silent", f"The worker was started {duration(seconds)} ago and has said nothing yet")
+            return View("silent", f"The worker was started {duration(seconds)} ago and has not reported yet")
         told = workers.log_tail(self.folder).replace(f"{workers.NAME}: ", "", 1)
         if told:
             return View("failed", told)
-        return View("lost", f"The worker ended without a word: is {_command(record)} a working {workers.NAME}?")
+        return View(
+            "lost", f"The worker ended without a message: check that {_command(record)} is a working {workers.NAME}"
+        )
 
     def _running(self, status: Status, record: Optional[Dict[str, Any]]) -> View:
-        if status.updated != self._heard:
-            self._moves = bool(self._heard) and _seconds(status.updated) > _seconds(self._heard)
-            self._heard, self._heard_at = status.updated, time.monotonic()
-        quiet = time.monotonic() - self._heard_at
-        if not self._moves:  # nothing but that machine's clock to go by, which may differ from ours
+        if status.updated != self._last_update:
+            self._updates_change = bool(self._last_update) and _seconds(status.updated) > _seconds(self._last_update)
+            self._last_update, self._last_update_at = status.updated, time.monotonic()
+        quiet = time.monotonic() - self._last_update_at
+        if not self._updates_change:  # only the other machine's clock to go by, which may differ from ours
             quiet = max(quiet, _age(status.updated) - SILENT_S)
         if status.host == socket.gethostname():
             quiet = max(quiet, _age(status.updated))  # the same clock
             if status.pid is not None and not workers.alive(status.pid):
-                # It may have said its last word between the two looks.
+                # It may have written its final status between the two reads.
                 last = read_status(self.folder)
                 if last is not None and last.state != "running":
                     return self._look()
-                return View("lost", "The worker has gone (killed, or the machine went down): Resume goes on", status)
+                return View("lost", LOST, status)
         if quiet > SILENT_S:
-            return View("silent", f"Nothing heard from the worker on {status.host} for {duration(quiet)}", status)
+            return View("silent", f"No update from the worker on {status.host} for {duration(quiet)}", status)
         return View("running", sentence(status) + _warning(status), status)
 
     def begin(self, job: Dict[str, Any], worker: str = "", inputs: Any = None) -> str:
-        """Start the job, or find that it is under way or done already.
+        """Start the job, unless it is already running or done.
 
         Args:
-            job: see ``job_folder.KEYS``; relative paths start at the folder.
+            job: see ``job_folder.KEYS``; relative paths start at the job folder.
             worker: see ``worker.find_worker``.
-            inputs: what identifies the input pictures, any JSON value.
+            inputs: any JSON value that identifies the input pictures.
 
         Returns:
             ``started``, ``running`` or ``done``.
 
         Raises:
-            PluginError: no worker, the folder cannot be written, or it holds another job.
+            PluginError: there is no worker, the folder cannot be written, or it belongs to a different job.
         """
         job, inputs = _plain(job), _as_read(inputs)
         before = read_job(self.folder)
         if before is not None and not _same(before, job):
-            raise PluginError(f"{self.folder} holds another job: use another work folder")
+            raise PluginError(f"{self.folder} belongs to a different job: use another work folder")
+        job = self._starting(job, before)
         view = self.look()
         if view.busy and view.state != "silent":
             return "running"
@@ -176,15 +182,36 @@ class Run:
         workers.start(command, self.folder)
         return "started"
 
+    def _starting(self, job: Dict[str, Any], before: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+        """The job with the version that its training starts from: the last one that was trained on this plate.
+
+        A changed matte, frame range or version of the plate so continues the training instead of repeating it.
+        """
+        if "start_from" in job:
+            return job
+        if before is not None:
+            kept = before.get("start_from")
+            return job if kept is None else {**job, "start_from": kept}
+        for _, folder in sorted(_versions(self.folder.parent), reverse=True):
+            with contextlib.suppress(PluginError):
+                earlier = read_job(folder)
+                alike = earlier is not None and _unversioned(earlier.get("plate")) == _unversioned(job.get("plate"))
+                if alike and folder != self.folder and any(folder.glob("checkpoints/*/step-*")):
+                    return {**job, "start_from": os.path.join(os.pardir, folder.name)}
+        return job
+
     def resume(self, worker: str = "", **changes: Any) -> str:
-        """Go on with the job that lies in the folder.
+        """Continue the job in the folder.
 
         Args:
             worker: see ``worker.find_worker``.
-            changes: keys of ``MAY_CHANGE``; ``None`` takes a key out.
+            changes: new values for keys of ``MAY_CHANGE``; ``None`` removes a key.
+
+        Returns:
+            ``started`` or ``done``.
 
         Raises:
-            PluginError: nothing to go on with, no worker, or a worker is on it already.
+            PluginError: there is nothing to continue, there is no worker, or a worker is already running.
         """
         job = read_job(self.folder)
         if job is None:
@@ -193,7 +220,7 @@ class Run:
             raise PluginError(f"{', '.join(refused)} cannot change in a resumed run: press Start Training")
         view = self.look()
         if view.busy and view.state != "silent":
-            raise PluginError("this run is under way already: Stop it first to change it")
+            raise PluginError("this run is already running: press Stop before you change it")
         job = _plain({**job, **changes})
         if view.state == "done" and job == read_job(self.folder) and self._complete():
             return "done"
@@ -203,29 +230,29 @@ class Run:
         return "started"
 
     def stop(self) -> None:
-        """Ask the run to save its state and stop. Raises ``PluginError`` if there is nothing to stop."""
+        """Ask the run to save its state and stop. Raises ``PluginError`` if nothing is running."""
         if not self.look().busy:
             raise PluginError("nothing is running")
         ask_to_stop(self.folder)
 
     def frames_path(self) -> str:
-        """Absolute pattern of the frames that the job writes; empty where there is no job."""
+        """Absolute pattern of the frames that the job writes; empty if there is no job."""
         job = read_job(self.folder)
         return (
             os.path.abspath(str(self.folder / os.path.expanduser(job["output"]))) if job and job.get("output") else ""
         )
 
     def _complete(self) -> bool:
-        """Whether as many finished frames stand at the output as the run says it has made."""
+        """Whether the output holds as many frames as the run reported."""
         frames = (read_json(self.folder / "summary.json") or {}).get("frames")
         return len(files_of(self.frames_path())) >= max(1, frames if isinstance(frames, int) else 1)
 
 
 def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
-    """The run of this job under ``base``: ``v001``, ``v002``, ...
+    """Find the run of this job under ``base`` (``v001``, ``v002``, ...), or the next free version.
 
-    The newest folder that was begun for the same job (but for ``MAY_CHANGE``) and the same inputs, else the
-    next new one: what was learned from other pictures is never lost or mixed with these.
+    Returns the newest folder with the same job (ignoring the keys of ``MAY_CHANGE``) and the same inputs. Other
+    inputs get a new folder, so that nothing learned is lost or mixed.
     """
     job, inputs = _plain(job), _as_read(inputs)
     for run in reversed(_runs(Path(base))):
@@ -236,8 +263,13 @@ def run_for(base: PathLike, job: Dict[str, Any], inputs: Any = None) -> Run:
     return Run(Path(base) / f"v{_highest(Path(base)) + 1:03d}")
 
 
+def _unversioned(plate: Any) -> str:
+    """A plate's pattern without its version numbers."""
+    return re.sub(r"v\d+", "v", str(plate))
+
+
 def last_run(base: PathLike) -> Optional[Run]:
-    """The newest run under ``base``."""
+    """The newest run under ``base``; ``None`` if there is none."""
     runs = _runs(Path(base))
     return runs[-1] if runs else None
 
@@ -269,18 +301,18 @@ def _plain(job: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _as_read(value: Any) -> Any:
-    """A value as it is read again from JSON: a script's ``Path`` is text there, its tuple a list."""
+    """The value as it comes back from JSON: a ``Path`` becomes text, a tuple becomes a list."""
     try:
         return json.loads(json.dumps(value, default=os.fspath))
     except (TypeError, ValueError) as error:
-        raise PluginError(f"{value!a} cannot stand in a job or its inputs ({error}): give text or numbers") from None
+        raise PluginError(f"{value!a} cannot be stored in a job or inputs ({error}): use text or numbers") from None
 
 
-def _spoken_by(status: Optional[Status], record: Dict[str, Any]) -> bool:
-    """Whether the status is of the process started last, or of one that it started in turn, and not older."""
+def _is_from(status: Optional[Status], record: Dict[str, Any]) -> bool:
+    """Whether the status comes from the latest process (or from a child of it), and not from an earlier one."""
     if status is None:
         return False
-    # The clock may have been set back in between; numbers come again, in a container with every start.
+    # The clock may have been set back in between. Process ids repeat: in a container, at every start.
     grace = SILENT_S if status.pid == record["pid"] else 0.0
     return _seconds(status.updated) >= record["started"] - grace
 
@@ -303,11 +335,11 @@ def sentence(status: Status) -> str:
 
 
 def _quality(status: Status) -> str:
-    return f": PSNR {status.psnr:.1f} dB inside holes kept from training" if status.psnr is not None else ""
+    return f": validation PSNR {status.psnr:.1f} dB" if status.psnr is not None else ""
 
 
 def _warning(status: Status) -> str:
-    """The worker's last warning, to be put behind a sentence; the others are in the report."""
+    """The worker's last warning, to append to a sentence; the report lists them all."""
     if not status.warnings:
         return ""
     which = "Warning" if len(status.warnings) == 1 else f"The last of {len(status.warnings)} warnings"
@@ -316,12 +348,12 @@ def _warning(status: Status) -> str:
 
 def _command(record: Dict[str, Any]) -> str:
     command = record.get("command")
-    return " ".join(map(str, command)) if isinstance(command, list) else "it"
+    return " ".join(map(str, command)) if isinstance(command, list) else "the worker command"
 
 
 def _seconds(updated: str) -> float:
     with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(updated.replace("Z", "+00:00"))  # Python 3.9 knows no Z
+        moment = datetime.fromisoformat(updated.replace("Z", "+00:00"))  # Python 3.9 does not parse Z
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     return 0.0
 

@@ -1,4 +1,4 @@
-"""The files of a frame sequence, from one look into their folder."""
+"""The files of a frame sequence, from one listing of their folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ FRAME_NUMBER = re.compile(r"#+|@+|%0?\d*d")
 
 
 def files_of(pattern: str) -> Dict[int, Tuple[str, int, int]]:
-    """Name, size (bytes) and time (ns) of every file of a pattern, by frame number; a single file is frame 1.
+    """Name, size (bytes) and modification time (ns) of every file of a pattern, by frame number.
 
-    A number of another padding is another sequence's: neither hosts nor the engine would read it by this pattern.
+    A single file is frame 1. Files whose numbers have another padding belong to another sequence: neither the hosts
+    nor the engine would read them by this pattern.
     """
     folder, name = os.path.split(pattern)
     match = FRAME_NUMBER.search(name)

@@ -21,6 +21,8 @@ INSTALLED = Path(__file__).with_name("installed_worker.json")  # what `internal-
 RECORD, LOG = "worker.json", "worker.log"
 # What a host sets for its own libraries, and what would break another Python's.
 OWN = ("PYTHON", "LD_", "DYLD_", "QT_", "QML", "NUKE_", "FUSION_", "__PYVENV")
+# The engine raises its nice value by this (POSIX), so that the host stays as quick as it is; the user's own stays.
+NICE_VARIABLE, NICE = "INTERNAL_INPAINT_NICE", "10"
 STILL_ACTIVE = 259  # GetExitCodeProcess, Windows
 # The last of a log that is searched for the worker's last sentence, in bytes.
 LOG_TAIL = 4096
@@ -90,6 +92,7 @@ def clean_environment(environ: Optional[Mapping[str, str]] = None) -> Dict[str, 
 def start(command: List[str], folder: PathLike) -> int:
     """Start ``COMMAND run FOLDER/job.json`` so that it outlives this process; returns the process number.
 
+    It runs at a lower priority than this process.
     What it prints goes to ``worker.log``; ``worker.json`` says which process it is. Takes as long as the
     system takes to start a process, so a host calls it away from its main thread.
 
@@ -119,12 +122,12 @@ def _detached(arguments: List[str], folder: Path, log: Any) -> subprocess.Popen[
         "stdout": log,
         "stderr": subprocess.STDOUT,
         "cwd": str(folder),
-        "env": clean_environment(),
+        "env": {NICE_VARIABLE: NICE, **clean_environment()},
         "close_fds": True,
     }
     if sys.platform != "win32":
         return subprocess.Popen(arguments, start_new_session=True, **options)
-    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
     try:
         # Some hosts run in a job object that takes its processes along when it ends.
         return subprocess.Popen(arguments, creationflags=flags | subprocess.CREATE_BREAKAWAY_FROM_JOB, **options)

@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
     host.environment = {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "LD_LIBRARY_PATH": "/nowhere"}
     node = settle(host.node(), path, real_worker(path), Steps=2)
     assert node.press("StartTraining") == "Starting the worker"
-    wait(node, "Done: PSNR")
+    wait(node, "Done: validation PSNR")
     return path, host, node
 
 
@@ -65,7 +65,7 @@ def test_no_path_is_kept_in_the_comp(finished):
 def test_start_again_knows_that_it_is_done(finished):
     path, host, node = finished
     before, commands = (run_folder(path) / "worker.json").read_bytes(), len(host.commands)
-    assert node.press("StartTraining").startswith("Done: PSNR")
+    assert node.press("StartTraining").startswith("Done: validation PSNR")
     assert len(host.commands) == commands
     assert (run_folder(path) / "worker.json").read_bytes() == before
 
@@ -78,7 +78,7 @@ def test_another_host_finds_the_run_again(finished, kept):
         saved = {k: v for k, v in saved.items() if k not in ("RunVersion", "StatusLine", "LastSeen")}
     again = Host(path).node(saved=saved)
     assert np.array_equal(again.process(2), read(run_folder(path) / "result/result.1003.exr"))
-    assert again.press("RefreshStatus").startswith("Done: PSNR")
+    assert again.press("RefreshStatus").startswith("Done: validation PSNR")
 
 
 def test_killed_stopped_resumed_finished(tmp_path):
@@ -93,20 +93,22 @@ def test_killed_stopped_resumed_finished(tmp_path):
 
     status = json.loads((run_folder(tmp_path) / "status.json").read_text())
     os.kill(status["pid"], signal.SIGKILL)
-    assert wait(node, "has gone") == "The worker has gone (killed, or the machine went down): Resume goes on"
+    assert wait(node, "no longer running") == (
+        "The worker is no longer running (it was killed, or the machine went down): press Resume to continue"
+    )
 
     node.press("ResumeTraining")
     wait(node, "Training at 64x48: step")
     node = Host(tmp_path).node(saved=node.save())  # the host was killed, and is opened again
     assert "Training" in node.press("RefreshStatus")
-    assert node.press("StopTraining") == "Stopping: the worker saves its state first"
-    assert wait(node, "Stopped") == "Stopped: Resume goes on from here"
+    assert node.press("StopTraining") == "Stopping: the worker is saving its state"
+    assert wait(node, "Stopped") == "Stopped: press Resume to continue"
     plate = read(tmp_path / "plate.1001.exr")
     assert np.array_equal(node.process(0, plate)[12:], plate[12:]), "no frame is finished: the plate"
 
     step = json.loads((run_folder(tmp_path) / "status.json").read_text())["step"]
     node.set(Steps=step + 1).press("ResumeTraining")
-    wait(node, "Done: PSNR")
+    wait(node, "Done: validation PSNR")
     assert np.array_equal(node.process(0), read(run_folder(tmp_path) / "result/result.1001.exr"))
 
 
@@ -125,7 +127,7 @@ def test_a_changed_matte_makes_a_version_of_its_own(quick, tmp_path):
     assert np.all(node.process(1) == 0.5), "v002 is shown"
 
     node.set(Grow=3)
-    assert "The controls have changed since: Start Training makes a new version" in node.press("RefreshStatus")
+    assert "The controls have changed since then: Start Training makes a new version" in node.press("RefreshStatus")
     node.press("StartTraining")
     wait(node, "Done")
     assert node.value("RunVersion") == "v003"
@@ -192,7 +194,7 @@ def test_a_worker_on_a_machine_with_another_clock(quick, tmp_path):
         host.skew += 15
     assert line == "Training: step 1", "it speaks, whatever time it says it is"
     host.skew += 100
-    assert "Nothing heard from the worker on farm for" in node.press("RefreshStatus")
+    assert "No update from the worker on farm for" in node.press("RefreshStatus")
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -232,9 +234,9 @@ def test_progress_in_words(tmp_path):
     assert node.press("ResumeTraining") == line
     assert len(host.commands) == 1, "one worker at a time"
     host.skew += 100
-    assert "Nothing heard from the worker on" in node.press("RefreshStatus")
+    assert "No update from the worker on" in node.press("RefreshStatus")
     os.kill(json.loads((run_folder(tmp_path) / "status.json").read_text())["pid"], signal.SIGKILL)
-    assert wait(node, "has gone")
+    assert wait(node, "no longer running")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_what_is_no_file_is_asked_to_be_rendered(tmp_path):
     host = Host(tmp_path, tools=tools, tells=True)
     node = settle(host.node(), tmp_path, quick_worker(tmp_path), PlateFile="", MatteFile="")
     assert node.press("StartTraining") == (
-        "The matte comes from Polygon1, which is no file: render it with a Saver and put its files into Matte File"
+        "The matte comes from Polygon1, which is not a file: render it with a Saver and choose the files in "
+        "Matte File"
     )
 
 
@@ -87,13 +88,13 @@ def test_a_host_that_does_not_tell_what_is_connected(tmp_path):
     ]
     host = Host(tmp_path, tools=tools)
     node = settle(host.node(), tmp_path, quick_worker(tmp_path), MatteFile="")
-    sentence = "This host does not tell the node what is connected: choose the {0}'s first frame in {1} File"
+    sentence = "This host does not report what is connected to the node: choose the {0}'s first frame in {1} File"
     assert node.press("StartTraining") == sentence.format("matte", "Matte")
     node.set(PlateFile="", MatteFile=f"{tmp_path}/matte.1001.exr")
     assert node.press("StartTraining") == sentence.format("plate", "Plate")
     assert not host.commands
     host.tools["InternalInpaint1"] = Tool("Fuse.InternalInpaint", "InternalInpaint1")
-    assert node.press("StartTraining").startswith("No plate: connect a Loader")
+    assert node.press("StartTraining").startswith("There is no plate: connect a Loader")
     node.set(PlateFile=f"{tmp_path}/plate.1001.exr", MatteFile="").press("StartTraining")
     assert "matte" not in json.loads((run_folder(tmp_path) / "job.json").read_text()), "none: the plate's alpha"
     wait(node, "Done")
@@ -111,8 +112,8 @@ def test_a_worker_that_cannot_be_found(quick, tmp_path, monkeypatch):
     host, node = quick
     node.set(Worker=str(tmp_path / "nothing"))
     assert node.press("StartTraining") == (
-        f"The Worker control names {tmp_path}/nothing, which is no internal-inpaint that can be started: give the "
-        "full path of one program, without quotes or arguments"
+        f"The Worker control names {tmp_path}/nothing, which is not an internal-inpaint program: give the full "
+        "path of one program, without quotes or arguments"
     )
     node.set(Worker="")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -147,12 +148,12 @@ def test_a_worker_that_is_not_to_be_executed(quick, tmp_path):
 @pytest.mark.parametrize(
     ("comp", "work", "sentence"),
     [
-        (None, None, "The Work Folder Comp:/InternalInpaint leads nowhere: save the comp, or choose a folder"),
-        ("here", "", "No Work Folder: choose where the job and the finished frames go"),
+        (None, None, "The Work Folder Comp:/InternalInpaint has no path yet: save the comp, or choose a folder"),
+        ("here", "", "The Work Folder is not set: choose a folder for the job and the finished frames"),
         (
             "here",
             "/proc/nothing",
-            "The Work Folder /proc/nothing/InternalInpaint1/v001 cannot be made: choose another",
+            "The Work Folder /proc/nothing/InternalInpaint1/v001 cannot be created: choose another",
         ),
     ],
 )
@@ -179,7 +180,7 @@ def test_a_full_disk(quick, small_disk):
         while True:
             filler.write(bytes(4096))
     line = node.set(WorkFolder=str(disk)).press("StartTraining")
-    assert line == f"{disk}/InternalInpaint1/v001/job.json cannot be written: is the disk full?"
+    assert line == f"{disk}/InternalInpaint1/v001/job.json cannot be written: check whether the disk is full"
     assert not host.commands
 
 
@@ -189,13 +190,17 @@ def test_buttons_without_a_run(quick, tmp_path):
     assert node.press("ResumeTraining") == "Nothing has been trained here yet: press Start Training"
     assert node.press("RefreshStatus") == "Not trained yet: press Start Training"
     node.set(PlateFile="plate.1001.exr")
-    assert node.press("StartTraining") == "The plate plate.####.exr is no full path: choose it with the file browser"
+    assert (
+        node.press("StartTraining") == "The plate plate.####.exr is not a full path: choose it with the file browser"
+    )
     node.set(PlateFile="", MatteFile="")
-    assert node.press("StartTraining").startswith("No plate: connect a Loader")
+    assert node.press("StartTraining").startswith("There is no plate: connect a Loader")
 
 
 def test_a_sandbox_without_files_says_so(tmp_path):
     host = Host(tmp_path, sandboxed=True)
     node = settle(host.node(), tmp_path, "x")
-    assert node.press("StartTraining").startswith("This host lets no node open files: use the InternalInpaint macro")
+    assert node.press("StartTraining").startswith(
+        "This host does not let a node open files: use the InternalInpaint macro"
+    )
     assert node.process(0, np.zeros((24, 32, 4))) is not None

@@ -107,7 +107,7 @@ def test_asked_for_the_size_alone_the_plate_is_passed_as_it_is(tmp_path):
 def test_a_missing_frame_in_a_render_fails_with_a_sentence_or_passes_the_plate(tmp_path):
     host, node = node_of(tmp_path, [1001])
     assert node.process(1003, plate(), final=True) is None
-    assert "frame 1003: no finished frame: train it first" in host.printed[-1]
+    assert "frame 1003: no finished frame: train the shot first" in host.printed[-1]
     node.set(MissingInRender=1)
     assert np.array_equal(node.process(1003, plate(), final=True), plate()), "no label in a render"
     assert np.array_equal(node.process(1001, plate(), final=True), chart(1001))
@@ -141,7 +141,7 @@ def test_every_element_is_shown_from_its_own_files_or_it_says_how_to_get_them(tm
     for show, name in enumerate(("fill", "matte", "confidence"), 1):
         node.set(Show=show)
         assert not np.array_equal(node.process(1001, plate()), chart(1001)), "the result is not passed off as another"
-        assert f"without files of the {name}: Resume writes them" in node.status
+        assert f"no files of the {name}: press Resume to write them" in node.status
         write(run / f"elements/{name}.1001.exr", chart(7 + show))
         assert np.array_equal(node.process(1001), chart(7 + show))
 
@@ -159,9 +159,9 @@ def test_newer_and_damaged_files_end_in_a_sentence(tmp_path):
     status.write_text("{ nothing")
     assert "is damaged" in node.press("RefreshStatus")
     status.write_text(json.dumps({"state": "done", "version": 2}))
-    assert "is of a newer Internal Inpaint: update the node" in node.press("RefreshStatus")
+    assert "was written by a newer version of Internal Inpaint: update the node" in node.press("RefreshStatus")
     status.write_text(json.dumps({"state": "pondering"}))
-    assert node.press("RefreshStatus") == "The worker says pondering: update the node"
+    assert node.press("RefreshStatus") == "The worker reports the unknown state pondering: update the node"
 
 
 def test_what_a_status_says_wrongly_is_left_out(tmp_path):
@@ -172,7 +172,7 @@ def test_what_a_status_says_wrongly_is_left_out(tmp_path):
         status.write_text(json.dumps(said | wrong))
         assert node.press("RefreshStatus") == "Done"
     status.write_text(json.dumps({"state": "running", "stage": "train", "eta_s": "soon", "percent": True, "step": 7}))
-    assert node.press("RefreshStatus").startswith("Nothing heard from the worker")
+    assert node.press("RefreshStatus").startswith("No update from the worker")
 
 
 def test_the_workers_last_warning_is_behind_the_status(tmp_path):

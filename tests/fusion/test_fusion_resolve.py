@@ -88,7 +88,7 @@ def test_the_macro_of_a_run_follows_its_frames(tmp_path):
     clip = loader["Clips"][1]
     assert clip["Filename"] == str(run.folder / "result/result.1005.exr")
     assert (clip["StartFrame"], clip["Length"], clip["GlobalStart"], clip["GlobalEnd"]) == (1005, 4, 0, 3)
-    with pytest.raises(PluginError, match=r"no finished frame in .*: train it first"):
+    with pytest.raises(PluginError, match=r"no finished frames in .*: train the shot first"):
         fusion_files.macro_of(Run(tmp_path / "nothing"))
 
 
@@ -224,14 +224,14 @@ class Resolve:
 def test_a_clip_without_the_node_gets_it(tmp_path):
     resolve = Resolve(tmp_path / "shot")
     line = fusion_node.to_current_clip(resolve.api)
-    assert line == "plate has the node now: open the Fusion page, choose a matte and press Start Training"
+    assert line == "The node was added to plate: open the Fusion page, choose a matte and press Start Training"
     tools = as_lua(resolve.comps[0])["Tools"]
     node = tools["InternalInpaint1"]
     assert node["kind"] == "Fuse.InternalInpaint"
     assert node["Inputs"]["Input"]["SourceOp"] == "MediaIn1"
     assert tools["MediaOut1"]["Inputs"]["Input"]["SourceOp"] == "InternalInpaint1"
     assert str(tmp_path) not in resolve.comps[0], "no absolute path"
-    assert fusion_node.to_current_clip(resolve.api).startswith("plate has a Fusion comp already")
+    assert fusion_node.to_current_clip(resolve.api).startswith("plate already has a Fusion comp")
     assert len(resolve.comps) == 1
 
 
@@ -254,7 +254,7 @@ def test_from_the_clip_to_the_finished_frames(tmp_path):
         assert "Starting" in node.status
     assert node.process(0) is not None
 
-    assert fusion_node.to_current_clip(resolve.api) == "4 finished frames of plate lie on a new track above the clip"
+    assert fusion_node.to_current_clip(resolve.api) == "4 finished frames of plate are on a new track above the clip"
     result = tmp_path / "InternalInpaint/plate/v001/result/result.%04d.exr"
     assert resolve.imported == [[{"FilePath": str(result), "StartIndex": 1001, "EndIndex": 1008}]]
     # Frames 1003 to 1006: endFrame is the first that is not placed, as others have measured in version 21.
@@ -268,7 +268,7 @@ def test_from_the_clip_to_the_finished_frames(tmp_path):
 def test_a_run_that_is_not_finished_is_not_brought_in(tmp_path):
     (tmp_path / "shot").mkdir()
     finished_run(tmp_path / "InternalInpaint/plate/v001", range(1001, 1009), {"state": "stopped"})
-    with pytest.raises(PluginError, match="plate is not finished: Stopped: Resume goes on from here"):
+    with pytest.raises(PluginError, match="plate is not finished: Stopped: press Resume to continue"):
         fusion_node.to_current_clip(Resolve(tmp_path / "shot").api)
 
 
@@ -288,8 +288,8 @@ def test_an_older_resolve(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"item": False}, "no clip under the playhead"),
-        ({"path": "/x/movie.mov"}, "/x/movie.mov is no image sequence: render the clip as EXR files first"),
+        ({"item": False}, "there is no clip under the playhead"),
+        ({"path": "/x/movie.mov"}, "/x/movie.mov is not an image sequence: render the clip as EXR files first"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(tmp_path, options, sentence, capsys):
@@ -301,7 +301,7 @@ def test_a_resolve_that_answers_nothing_is_one_sentence(tmp_path, capsys):
     resolve = Resolve(tmp_path)
     resolve.api._does["GetProjectManager"] = lambda: None
     assert fusion_node.main(resolve.api) == 2
-    assert "Resolve answers otherwise than its API says" in capsys.readouterr().err
+    assert "Resolve's scripting API gave an unexpected answer" in capsys.readouterr().err
 
 
 def test_a_clip_of_unpadded_numbers(tmp_path):
@@ -321,7 +321,9 @@ def test_the_script_outside_resolve_says_so(tmp_path, plugin):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert ("DaVinciResolveScript cannot be imported" if plugin else "is not beside this script") in done.stderr
+    assert (
+        "DaVinciResolveScript cannot be imported" if plugin else "internal_inpaint_plugin cannot be found"
+    ) in done.stderr
 
 
 def test_the_script_finds_its_package_where_resolve_tells_it_nothing_of_itself(tmp_path):

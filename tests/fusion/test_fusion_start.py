@@ -45,11 +45,13 @@ def test_a_host_that_starts_nothing_says_what_to_do(tmp_path, apart):
     node.press("StartTraining")
     host.skew += 11
     node.process(0)  # looking at pictures is enough where Process knows of the press: nothing waits
-    assert node.status == f"Starting the worker{': press Refresh' if apart else ' in another way'}"
-    assert node.press("RefreshStatus") == "Starting the worker in another way"
+    assert node.status == f"Starting the worker{': press Refresh' if apart else ', second attempt'}"
+    assert node.press("RefreshStatus") == "Starting the worker, second attempt"
     host.skew += 11
     job = run_folder(tmp_path) / "job.json"
-    assert node.press("RefreshStatus") == f"This host starts no programs: run  internal-inpaint run '{job}'  yourself"
+    assert node.press("RefreshStatus") == (
+        f"This host cannot start programs: run this in a terminal:  internal-inpaint run '{job}'"
+    )
 
 
 def test_stop_before_the_worker_has_begun(tmp_path):
@@ -58,7 +60,7 @@ def test_stop_before_the_worker_has_begun(tmp_path):
     host = Host(tmp_path, executes="never")
     node = settle(host.node(), tmp_path, quick_worker(tmp_path))
     node.press("StartTraining")
-    assert node.press("StopTraining") == "Stopping: the worker saves its state first"
+    assert node.press("StopTraining") == "Stopping: the worker is saving its state"
     assert node.press("RefreshStatus") == "Not trained yet: press Start Training"
     host.skew += 11
     node.press("RefreshStatus")
@@ -135,7 +137,11 @@ def test_what_is_written_for_windows(tmp_path, windows):
     lines = (run_folder(path) / "start.cmd").read_bytes().decode().split("\r\n")
     assert lines[0] == "@echo off"
     # The host may wait for it: it starts itself anew, its own path in quotes that cmd takes off last.
-    assert lines[2:5] == ['if "%~1"=="go" goto go', 'start "" /b cmd.exe /d /s /c ^""%~f0" go^"', "exit /b 0"]
+    assert lines[2:5] == [
+        'if "%~1"=="go" goto go',
+        'start "" /b /belownormal cmd.exe /d /s /c ^""%~f0" go^"',
+        "exit /b 0",
+    ]
     assert 'set "PYTHONPATH="' in lines
     # Full paths: cmd cannot go to a folder of another machine.
     assert not [line for line in lines if line.startswith(("cd", "pushd"))]
@@ -146,9 +152,9 @@ def test_what_is_written_for_windows(tmp_path, windows):
     node.press("RefreshStatus")
     assert host.commands[1] == f'""{run.replace("%%", "%")}\\start.cmd""'
     node.set(WorkFolder=str(tmp_path / "%TEMP%"))
-    assert "has a name between two %, which Windows would replace" in node.press("StartTraining")
+    assert "has a name between two %, which Windows would expand" in node.press("StartTraining")
     node.set(WorkFolder=str(tmp_path / "ü"))
-    assert "has letters that this host's Lua cannot open on Windows" in node.press("StartTraining")
+    assert "has characters that Lua cannot open on Windows" in node.press("StartTraining")
 
 
 def test_a_process_number_that_comes_again_does_not_bring_yesterdays_words(tmp_path):

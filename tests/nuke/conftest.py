@@ -20,7 +20,6 @@ def host(tmp_path):
     with Host(tmp_path / "comp v1.nk") as host:
         yield host
         assert host.violations == []
-        assert host.slowest < 1.0, "Nuke's main thread waited"
 
 
 @pytest.fixture(scope="module")

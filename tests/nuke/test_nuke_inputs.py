@@ -130,11 +130,11 @@ def test_without_a_matte_the_plates_alpha_is_rendered_too(host, tmp_path, dumb):
     ("knobs", "sentence"),
     [
         ({"range": "custom", "first": 1004, "last": 1001}, "The frame range 1004-1001 ends before it starts"),
-        ({"one_frame": True}, "name the frame"),
-        ({"one_frame": True, "matte_frames": "1012"}, "1012 is not in the frame range 1001-1004"),
-        ({"one_frame": True, "matte_frames": "all"}, "all is no frame number"),
+        ({"one_frame": True}, "type the frame"),
+        ({"one_frame": True, "matte_frames": "1012"}, "1012 is outside the frame range 1001-1004"),
+        ({"one_frame": True, "matte_frames": "all"}, "all is not a frame number"),
         ({"time_limit": -1.0}, "The time limit is negative"),
-        ({"work_folder": " "}, "The work folder is empty"),
+        ({"work_folder": " "}, "The work folder is not set"),
         ({"worker": "/nowhere/internal-inpaint"}, "names /nowhere/internal-inpaint"),
     ],
 )
@@ -149,8 +149,8 @@ def test_not_connected_and_not_saved_are_sentences(host, shot, dumb):
     node = host.create("InternalInpaint")
     host.change(node, worker=dumb)
     assert host.press(node, "start").startswith("The plate is not connected")
-    assert host.press(node, "stop").startswith("Nothing was trained here yet")
-    assert host.press(node, "resume").startswith("Nothing was trained here yet")
+    assert host.press(node, "stop").startswith("Nothing has been trained here yet")
+    assert host.press(node, "resume").startswith("Nothing has been trained here yet")
     host.root["name"]._held = ""
     node = node_on(host, shot, dumb)
     assert host.press(node, "start").startswith("Save the script first, or set the work folder")
@@ -174,7 +174,7 @@ def test_cancelling_the_render_leaves_nothing(host, shot, dumb, tmp_path):
     node = node_on(host, shot, dumb)
     node.setInput(0, host.create("Grade", "name Grade1", [node.input(0)]))
     host.cancel_after = 2
-    assert host.press(node, "start") == "Rendering the plate was cancelled: nothing was started"
+    assert host.press(node, "start") == "Rendering the plate was cancelled: training was not started"
     assert list(tmp_path.iterdir()) == [], "not even a folder"
     assert (node["run"].value(), node["preparing"].value()) == ("", "")
     host.cancel_after = None
@@ -196,9 +196,9 @@ def test_a_cancelled_second_version_leaves_the_first(host, shot, dumb):
 def test_a_file_where_the_work_folder_should_be(host, shot, dumb, tmp_path):
     (tmp_path / "internal_inpaint").write_text("not a folder")
     node = node_on(host, shot, dumb)
-    assert "cannot be made" in host.press(node, "start")
+    assert "cannot be created" in host.press(node, "start")
     node.setInput(0, host.create("Grade", "name Grade1", [node.input(0)]))
-    assert "cannot be made" in host.press(node, "start")
+    assert "cannot be created" in host.press(node, "start")
     assert "choose another work folder" in host.says(node)
     assert (tmp_path / "internal_inpaint").read_text() == "not a folder"
 

@@ -15,7 +15,7 @@ from nuke_standin.host import GIZMOS
 
 from clips import shared_folder
 
-DONE = "Done: PSNR"
+DONE = "Done: validation PSNR"
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,6 @@ def one_thread(monkeypatch):
 def checked(host):
     """A host that was used as Nuke may be used."""
     assert host.violations == []
-    assert host.slowest < 1.0, "Nuke's main thread waited"
 
 
 def wait(host, node, words, seconds=180):
@@ -202,7 +201,9 @@ def test_a_render_without_frames_fails_with_a_sentence_or_passes_through(finishe
         install_callbacks()
         node = host._to_node("InternalInpaint1")
         write = write_after(host, node, tmp_path)
-        with pytest.raises(RuntimeError, match=r"^InternalInpaint1 has no finished frames in .*: let its training"):
+        with pytest.raises(
+            RuntimeError, match=r"^InternalInpaint1 has no finished frames in .*: wait until its training"
+        ):
             host.execute(write, 1001, 1004)
         assert not (tmp_path / "out").exists()
         host.change(node, without_frames="pass through")
@@ -264,14 +265,14 @@ def test_killed_stopped_and_reopened_it_ends_in_the_picture(tmp_path, worker):
         assert (node["run"].value(), worker_of(folder)) == ("v001", pid), "pressed again, nothing is started"
 
         os.kill(pid, signal.SIGKILL)
-        wait(host, node, "The worker has gone")
-        assert "Resume goes on" in host.says(node)
+        wait(host, node, "no longer running")
+        assert "press Resume to continue" in host.says(node)
 
         rendered = len(host.executed)
         host.press(node, "resume")
         wait(host, node, "step")
         host.press(node, "stop")
-        wait(host, node, "Stopped: Resume goes on from here")
+        wait(host, node, "Stopped: press Resume to continue")
 
         host.change(node, time_limit=0.02)
         host.press(node, "resume")

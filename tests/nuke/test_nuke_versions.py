@@ -29,7 +29,9 @@ def test_while_it_trains_the_same_node_starts_no_second_version(host, shot, dumb
     node = node_on(host, shot, dumb)
     started(host, node)
     host.change(node, quality="final")
-    assert host.press(node, "start") == "v001 is still training: Stop it, or let it finish, then start again"
+    assert host.press(node, "start") == (
+        "v001 is still training: press Stop or let it finish, then press Start Training again"
+    )
 
 
 def test_what_makes_a_new_version_and_what_does_not(host, tmp_path, dumb):

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import FrameConfidence, enlarged, frame_confidence, write_confidence
+from internal_inpaint.confidence.metric import FrameConfidence, frame_confidence, write_confidence
 from internal_inpaint.files import write_atomically
+from internal_inpaint.resample import enlarge_bilinear
 
 FILLING_SHARE = 0.5  # of the progress: filling the frames once; the rest is comparing them
 
@@ -31,7 +32,7 @@ class Confidence:
 
     def plane(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """The confidence ``[H, W]`` float32 of one frame, enlarged to ``size``."""
-        return enlarged(self.planes[index], size)
+        return enlarge_bilinear(self.planes[index], size)
 
     @property
     def mean(self) -> float | None:

@@ -82,11 +82,6 @@ def write_confidence(
     return write_array(path, state.shape, planes())
 
 
-def enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A confidence plane ``[h, w]`` at the plate's ``(height, width)``, float32, bilinear."""
-    return cv2.resize(np.asarray(plane, np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-
-
 def frame_confidence(plane: np.ndarray, state: np.ndarray, frame: int, view: str = "") -> FrameConfidence:
     """Reduce the confidence ``[h, w]`` of one frame to figures, over the hole of its ``state`` ``[h, w]``."""
     hole = np.asarray(state) == PixelState.HOLE

@@ -1,4 +1,4 @@
-"""The sample shot, made by code so that no footage ships: plate, roto matte and the true clean plate."""
+"""The sample shot: plate, roto matte and true clean plate. It is rendered by code, so that no footage is shipped."""
 
 from internal_inpaint.demo.files import SampleShot, make_sample_shot
 from internal_inpaint.demo.score import score_against_truth

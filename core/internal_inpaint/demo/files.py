@@ -1,4 +1,4 @@
-"""Writes the sample shot as the EXR sequences a compositor would be handed."""
+"""Writes the sample shot as EXR sequences, as a compositor would receive them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAMES_PER_SECOND = 24
 
 @dataclass(frozen=True)
 class SampleShot:
-    """Where the sample shot lies: patterns with ``####`` for the frame number, and its frame numbers."""
+    """The sample shot's files (patterns with ``####`` for the frame number) and its frame numbers."""
 
     plate: str
     matte: str
@@ -27,7 +27,7 @@ class SampleShot:
 
 
 def frame_path(pattern: str, frame: int) -> Path:
-    """The file of ``frame`` under a ``####`` pattern."""
+    """The file of ``frame`` for a ``####`` pattern."""
     return Path(re.sub("#+", lambda hashes: str(frame).zfill(len(hashes.group())), pattern))
 
 
@@ -39,12 +39,12 @@ def make_sample_shot(
     first_frame: int = 1001,
     seed: int = 0,
 ) -> SampleShot:
-    """Render the sample shot into ``folder``; the same arguments write the same pixels.
+    """Render the sample shot into ``folder``; the same arguments give the same pixels.
 
-    Three scene-linear sequences, ``width`` x ``height`` display window and 8 pixels of overscan on
-    every side: ``plate`` (half R, G, B with grain, values above 1 and below 0, and a float layer
-    ``depth.Z``), ``clean`` (the same without the ball: identical bit for bit where the matte is 0)
-    and ``matte`` (half A, 1 = hole, soft where the ball is motion-blurred).
+    Writes three scene-linear sequences with a display window of ``width`` x ``height`` and 8 pixels of overscan on
+    every side: ``plate`` (half R, G, B with grain and with values above 1 and below 0, and a float layer
+    ``depth.Z``), ``clean`` (the same without the ball: bit-identical where the matte is 0) and ``matte`` (half A, 1 =
+    hole, soft where the ball is motion-blurred).
     """
     shot = SampleShot(
         *(str(Path(folder) / name / f"{name}.####.exr") for name in ("plate", "matte", "clean")),
@@ -91,7 +91,7 @@ def _write(path: Path, pixels: np.ndarray, number: int) -> None:
 
 
 def _timecode(number: int) -> int:
-    """SMPTE time code word of a frame number counted from 00:00:00:00: two decimal digits a byte."""
+    """The SMPTE timecode word of a frame number counted from 00:00:00:00: two decimal digits per byte."""
     seconds, frame = divmod(number, FRAMES_PER_SECOND)
     fields = (frame, seconds % 60, seconds // 60 % 60, seconds // 3600 % 24)
     return sum((value // 10 << 4 | value % 10) << 8 * place for place, value in enumerate(fields))

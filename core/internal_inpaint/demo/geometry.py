@@ -1,4 +1,4 @@
-"""The solids and the camera of the sample shot: as much ray casting as a small plaza needs.
+"""The solids and the camera of the sample shot, with the ray casting that a small plaza needs.
 
 World units are metres: x to the right, y away from the camera, z up, the ground at z = 0. Rays are
 ``origin + t * direction`` with directions scaled so that t is the depth along the optical axis.
@@ -40,7 +40,7 @@ class Camera:
         return np.stack([forward[k] + down[k] * v[:, None] + right[k] * u[None, :] for k in range(3)])
 
     def window(self, points: np.ndarray) -> tuple[float, float, float, float]:
-        """Smallest x0, y0, x1, y1 in pixels round the projections of ``points`` [P, 3]."""
+        """The bounding box x0, y0, x1, y1 in pixels of the projections of ``points`` [P, 3]."""
         local = (points - self.position) @ self.axes.T
         depth = np.maximum(local[:, 2], 1e-3)
         x = local[:, 0] / depth * self.focal + self.centre[0]
@@ -60,11 +60,11 @@ class Box:
     hi: tuple[float, float, float]
 
     def corners(self) -> np.ndarray:
-        """Points [8, 3] whose hull holds the solid."""
+        """Points [8, 3] whose convex hull contains the solid."""
         return _corners(self.lo, self.hi)
 
     def hit(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Depth (inf where missed) and outward normal [3, ...] of the first surface along each ray."""
+        """Depth (inf where a ray misses) and outward normal [3, ...] of the first surface along each ray."""
         near = np.full(rays.shape[1:], -np.inf, np.float32)
         far = np.full(rays.shape[1:], np.inf, np.float32)
         axis = np.zeros(rays.shape[1:], np.int8)
@@ -82,7 +82,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Cylinder:
-    """An upright post of ``radius`` round (``x``, ``y``), from the ground to ``height``."""
+    """An upright post of ``radius`` around (``x``, ``y``), from the ground to ``height``."""
 
     x: float
     y: float
@@ -90,12 +90,12 @@ class Cylinder:
     height: float
 
     def corners(self) -> np.ndarray:
-        """Points [8, 3] whose hull holds the solid."""
+        """Points [8, 3] whose convex hull contains the solid."""
         r = self.radius
         return _corners((self.x - r, self.y - r, 0.0), (self.x + r, self.y + r, self.height))
 
     def hit(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Depth (inf where missed) and outward normal [3, ...] of the first surface along each ray."""
+        """Depth (inf where a ray misses) and outward normal [3, ...] of the first surface along each ray."""
         ox, oy = np.float32(origin[0] - self.x), np.float32(origin[1] - self.y)
         a = rays[0] ** 2 + rays[1] ** 2 + np.float32(1e-12)
         b = ox * rays[0] + oy * rays[1]
@@ -120,18 +120,18 @@ class Cylinder:
 
 @dataclass(frozen=True)
 class Sphere:
-    """A ball of ``radius`` round ``centre``."""
+    """A ball of ``radius`` around ``centre``."""
 
     centre: tuple[float, float, float]
     radius: float
 
     def corners(self) -> np.ndarray:
-        """Points [8, 3] whose hull holds the solid."""
+        """Points [8, 3] whose convex hull contains the solid."""
         c, r = np.asarray(self.centre), self.radius
         return _corners(c - r, c + r)
 
     def hit(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Depth (inf where missed) and outward normal [3, ...] of the first surface along each ray."""
+        """Depth (inf where a ray misses) and outward normal [3, ...] of the first surface along each ray."""
         o = (origin - np.asarray(self.centre)).astype(np.float32)
         a = (rays * rays).sum(0)
         b = o[0] * rays[0] + o[1] * rays[1] + o[2] * rays[2]

@@ -1,7 +1,7 @@
-"""The ground of the sample shot: paving, paint and mosaic, with light and shadow baked into one picture.
+"""The ground of the sample shot: paving, paint and mosaic, with light and shadow baked into one texture.
 
-No two stones are alike at the scale of the hole, so a fill has to come from other frames: spreading
-the border colours inwards (diffusion) visibly fails.
+No two stones look alike at the scale of the hole, so a fill has to come from other frames. Diffusing the border
+colours into the hole fails visibly.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Ground:
-    """``texels`` [H, W, 4] float32: lit scene-linear colour and how much of it is sunlight blockable here."""
+    """``texels`` [H, W, 4] float32: lit scene-linear colour, and the share of it that is direct sunlight."""
 
     texels: np.ndarray
     density: float
@@ -93,7 +93,7 @@ class _Noise:
         self._rng, self._shape, self._density = rng, shape, density
 
     def __call__(self, size: float) -> np.ndarray:
-        # Coarse noise is drawn on a coarse grid and enlarged: the same look for a fraction of the time.
+        # Coarse noise is generated on a coarse grid and enlarged: it looks the same and takes a fraction of the time.
         step = max(1, int(size * self._density / 3))
         coarse = [n // step + 3 for n in self._shape]
         field = ndimage.gaussian_filter(self._rng.standard_normal(coarse, np.float32), 1.2, mode="wrap")
@@ -105,7 +105,7 @@ class _Noise:
 
 
 def _paving(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Coursed stones of varied width and colour with dark joints; albedo [H, W, 3]."""
+    """Rows of stones with varied widths and colours and dark joints; albedo [H, W, 3]."""
     albedo = np.empty((y.size, x.size, 3), np.float32)
     course = Y_RANGE[0]
     while course < Y_RANGE[1]:
@@ -127,7 +127,7 @@ def _paving(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def _paint(albedo: np.ndarray, x: np.ndarray, y: np.ndarray, noise: _Noise) -> None:
-    """Lines, a ring, a zigzag and a mosaic, with the wear that shows the stone beneath."""
+    """Lines, a ring, a zigzag and a mosaic, worn so that the stone shows through."""
     wear = smoothstep(-2.1, -1.3, noise(0.07) + 0.7 * noise(0.5))
     edge = 0.012
 
@@ -171,7 +171,7 @@ def _mosaic(albedo: np.ndarray, x: np.ndarray, y: np.ndarray, centre, colours) -
 
 
 def _drain(albedo: np.ndarray, x: np.ndarray, y: np.ndarray, centre: tuple[float, float], half: float) -> None:
-    """An iron grating over a dark shaft: the deep shadow in which grain goes below zero."""
+    """An iron grating over a dark shaft, in whose deep shadow the grain goes below zero."""
     inside = (np.abs(x - centre[0]) < half) & (np.abs(y - centre[1]) < half)
     frame = (np.abs(x - centre[0]) > half - 0.06) | (np.abs(y - centre[1]) > half - 0.06)
     bars = (x - centre[0]) / 0.14 % 1 < 0.4
@@ -197,7 +197,7 @@ def _shadows(x, y, solids, light: Light, density: float) -> tuple[np.ndarray, np
             blocked[window] |= _blocks_sun(solid, part, light.direction)
             covered[window] = np.maximum(covered[window], _footprint(part, corners))
     visible = 1 - ndimage.gaussian_filter(blocked.astype(np.float32), 0.022 * density)
-    # The dimming round a foot is wide and soft: blurred small and enlarged, it costs almost nothing.
+    # The dimming around a solid's foot is wide and soft, so it is blurred at a small size and enlarged.
     step = max(1, int(density / 24))
     small = covered[::step, ::step]
     nearby = sum(ndimage.gaussian_filter(small, size * density / step) for size in (0.09, 0.3))
@@ -209,8 +209,8 @@ def _blocks_sun(solid, points: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Whether ``solid`` stands between ``points`` [3, H, W] and the sun."""
     if isinstance(solid, Sphere):
         return line_distance(points, np.asarray(solid.centre), direction) < solid.radius
-    # Solids are hit from a fixed origin; moving every point to it would need an origin a ray, so
-    # the shadow of an upright solid is swept instead: the sun ray is followed in short steps.
+    # `hit` takes one origin for all rays, and a shadow needs one origin per ray. So the shadow of an upright solid is
+    # swept instead: the ray to the sun is followed in short steps.
     blocked = np.zeros(points.shape[1:], bool)
     top = solid.corners()[:, 2].max()
     slope = direction[:2] / direction[2]
@@ -224,7 +224,7 @@ def _blocks_sun(solid, points: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 
 def _footprint(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """1 where a solid resting on the ground stands, for the dimmed sky light round its foot."""
+    """1 under a solid that stands on the ground, to dim the sky light around its foot."""
     if corners[:, 2].min() > 0.05:
         return np.zeros(points.shape[1:], np.float32)
     low, high = corners.min(0), corners.max(0)

@@ -1,8 +1,8 @@
-"""The picture of the sample shot: a beach ball rolls over a paved plaza, seen by a moving camera.
+"""The sample shot's scene: a beach ball rolls over a paved plaza, seen by a moving camera.
 
-Everything is scene-linear RGB, rendered by numpy alone, and the same seed gives the same pixels.
-Each frame averages samples spread over the pixel and over the open time of the shutter, so edges
-are antialiased and everything that moves is motion-blurred, the ball's matte included.
+Everything is scene-linear RGB, rendered with NumPy alone; the same seed gives the same pixels. Each frame averages
+samples over the pixel and over the shutter interval, so edges are antialiased, and everything that moves is
+motion-blurred, including the ball's matte.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BALL_STEPS = 3
 
 @dataclass(frozen=True)
 class Surface:
-    """What a solid is made of: scene-linear albedo, light given off, courses of bricks or bands."""
+    """A solid and its material: scene-linear albedo, emission, rows of bricks or bands, gloss."""
 
     solid: Box | Cylinder | Sphere
     albedo: tuple[float, float, float]
@@ -53,7 +53,7 @@ class Surface:
 
 
 def _plaza() -> tuple[Surface, ...]:
-    """Blocks and posts that stand on the ground; the nearer and taller, the faster they cross the frame."""
+    """Blocks and posts on the ground; nearer and taller ones cross the frame faster."""
     stone, warm, iron = (0.36, 0.33, 0.30), (0.44, 0.27, 0.18), (0.05, 0.055, 0.06)
     surfaces = [
         Surface(Box((-3.6, 1.55, 0.0), (-1.7, 1.95, 0.42)), warm, bricks=0.14),
@@ -73,9 +73,9 @@ def _plaza() -> tuple[Surface, ...]:
 class Frame:
     """One rendered frame over the data window, float32, all [H, W, ...].
 
-    ``clean`` is the plaza alone and ``plate`` the same pixels with ball and shadow on top, both
-    with grain; ``matte`` is 1 where the roto artist would draw (ball and its shadow), soft at edges;
-    the depths are metres along the optical axis of the surface seen, not filtered.
+    ``clean`` is the plaza alone; ``plate`` is the same pixels with the ball and its shadow on top. Both have grain.
+    ``matte`` is 1 where a roto artist would draw (the ball and its shadow), soft at its edges. The depths are in
+    metres along the optical axis, unfiltered.
     """
 
     clean: np.ndarray
@@ -86,17 +86,17 @@ class Frame:
 
 
 class SampleScene:
-    """The plaza, baked once, then rendered frame by frame.
+    """The plaza: baked once, then rendered frame by frame.
 
-    ``width`` and ``height`` are the display window in pixels; ``overscan`` pixels are rendered on
-    every side of it. ``frames`` is the length over which camera and ball make their whole move.
+    ``width`` and ``height`` are the size of the display window in pixels; ``overscan`` pixels are rendered on every
+    side of it. Camera and ball make their whole move over ``frames`` frames.
     """
 
     def __init__(self, frames: int, width: int, height: int, overscan: int, seed: int = 0):
         self._last, self._seed = max(frames - 1, 1), seed
         self._width, self._height, self._overscan = width, height, overscan
         self._surfaces = _plaza()
-        # About two texels a pixel; more than 240 a metre would only cost memory.
+        # About two texels per pixel; more than 240 per metre would only cost memory.
         density = min(110.0 * max(height / 240, 0.25), 240.0)
         self._ground = bake_ground([s.solid for s in self._surfaces], LIGHT, density, seed)
 
@@ -113,7 +113,7 @@ class SampleScene:
             view = _View(self._camera(time), shape, self._overscan, shift)
             colour, share, depth = self._static(view)
             clean += colour / SAMPLES
-            # The ball moves several pixels while the shutter is open: it takes finer steps of time.
+            # The ball moves several pixels while the shutter is open, so it needs finer time steps.
             for step in range(BALL_STEPS):
                 late = SHUTTER * (step / BALL_STEPS - 0.5) / (SAMPLES * self._last)
                 seen = self._ball(view, time + late, share, depth)
@@ -122,13 +122,13 @@ class SampleScene:
             if k == 0:
                 clean_depth, plate_depth = depth.copy(), depth.copy()
                 plate_depth[seen.window] = np.minimum(plate_depth[seen.window], seen.depth)
-        # Half floats that would vanish next to 1 are no coverage at all.
+        # Values too small to matter next to 1 in half float count as no coverage.
         matte = np.where(matte < 1 / 512, 0, matte).astype(np.float16).astype(np.float32)
         plate_depth = np.where(matte > 0.5, plate_depth, clean_depth)
         return self._develop(index, clean, ball, np.where(matte > 0, alpha, 0), matte, clean_depth, plate_depth)
 
     def _develop(self, index, clean, ball, alpha, matte, clean_depth, plate_depth) -> Frame:
-        """Glow, the camera's colour matrix and grain; then the ball over the very same clean pixels."""
+        """Apply glow, the camera's colour matrix and grain; then composite the ball over the same clean pixels."""
         over = np.maximum(clean - 1, 0)
         scale = self._height / 240
         glow = sum(
@@ -154,7 +154,7 @@ class SampleScene:
         return Camera.looking_at(position, target, np.radians(-2.0 + 4.0 * ease), 1.05 * self._width, centre)
 
     def _static(self, view: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour [H, W, 3], blockable share of the sunlight [H, W] and depth [H, W] of the plaza."""
+        """Colour [H, W, 3], share of direct sunlight [H, W] and depth [H, W] of the plaza."""
         origin, rays = view.camera.position, view.rays
         depth = np.float32(-origin[2]) / rays[2]
         texel = self._ground.look_up(np.float32(origin[0]) + depth * rays[0], np.float32(origin[1]) + depth * rays[1])
@@ -175,7 +175,7 @@ class SampleScene:
         return colour, share, depth
 
     def _ball(self, view: _View, time: float, share: np.ndarray, depth: np.ndarray) -> _Seen:
-        """The ball and its shadow in the part of the frame where they can be seen."""
+        """The ball and its shadow in the part of the frame in which they are visible."""
         path = np.array([BALL_START[0] - 4.3 * time, BALL_START[1] + 0.9 * time])
         centre = np.array([path[0], path[1], BALL_RADIUS])
         sun = LIGHT.direction
@@ -206,7 +206,7 @@ class SampleScene:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one sample of the ball adds to ``window``: premultiplied colour, opacity, matte, depth."""
+    """The contribution of one ball sample to ``window``: premultiplied colour, opacity, matte, depth."""
 
     window: tuple[slice, slice]
     colour: np.ndarray
@@ -216,7 +216,7 @@ class _Seen:
 
 
 class _View:
-    """One camera position and one place inside each pixel, with the ray of every pixel."""
+    """One camera position and one sub-pixel offset, with the ray of every pixel."""
 
     def __init__(self, camera: Camera, shape: tuple[int, int], overscan: int, shift: tuple[float, float]):
         self.camera, self._shape, self._overscan = camera, shape, overscan
@@ -225,7 +225,7 @@ class _View:
         self.rays = camera.rays(columns, rows)
 
     def crop(self, points: np.ndarray) -> tuple[slice, slice]:
-        """Rows and columns of the raster that can show the hull of ``points``."""
+        """Rows and columns of the raster that can show the convex hull of ``points``."""
         x0, y0, x1, y1 = np.array(self.camera.window(points)) + self._overscan
         height, width = self._shape
         rows = slice(int(np.clip(y0 - 2, 0, height)), int(np.clip(y1 + 3, 0, height)))
@@ -241,7 +241,7 @@ def _shade(surface: Surface, points: np.ndarray, normal: np.ndarray, rays: np.nd
     if surface.bricks:
         albedo *= _bricks(points, normal, surface.bricks)[:, None]
     facing = np.maximum(np.tensordot(LIGHT.direction.astype(np.float32), normal, 1), 0)
-    # Less sky and some dark ground is seen from low on a wall.
+    # Points low on a wall see less sky and some dark ground.
     open_sky = (0.55 + 0.45 * normal[2]) * (0.6 + 0.4 * smoothstep(0.0, 0.35, points[2]))
     colour = albedo * (LIGHT.sun * facing[:, None] + LIGHT.sky * open_sky[:, None])
     if surface.gloss:
@@ -250,7 +250,7 @@ def _shade(surface: Surface, points: np.ndarray, normal: np.ndarray, rays: np.nd
 
 
 def _bricks(points: np.ndarray, normal: np.ndarray, size: float) -> np.ndarray:
-    """Brightness [P] of courses of bricks, ``size`` metres high and twice as long, with dark joints."""
+    """Brightness [P] of rows of bricks, ``size`` metres high and twice as long, with dark joints."""
     across = np.where(np.abs(normal[0]) > 0.5, points[1], points[0]) / (2 * size)
     up = np.where(normal[2] > 0.5, points[1], points[2]) / size
     course = np.floor(up)
@@ -261,7 +261,7 @@ def _bricks(points: np.ndarray, normal: np.ndarray, size: float) -> np.ndarray:
 
 
 def _highlight(normal: np.ndarray, rays: np.ndarray, sharpness: float) -> np.ndarray:
-    """Blinn's specular lobe [P] of the sun."""
+    """The sun's specular highlight [P], after Blinn."""
     toward = -rays / np.sqrt((rays * rays).sum(0))
     half = LIGHT.direction.astype(np.float32)[:, None] + toward
     half /= np.sqrt((half * half).sum(0))
@@ -269,11 +269,11 @@ def _highlight(normal: np.ndarray, rays: np.ndarray, sharpness: float) -> np.nda
 
 
 def _shade_ball(normal: np.ndarray, rays: np.ndarray, spin: float) -> np.ndarray:
-    """Scene-linear colour [P, 3] of the glossy beach ball, turned by ``spin`` radians on its way."""
+    """Scene-linear colour [P, 3] of the glossy beach ball, rotated by ``spin`` radians as it rolls."""
     c, s = np.cos(spin), np.sin(spin)
     # It rolls towards -x: the top of the ball turns that way.
     turned = np.stack([c * normal[0] + s * normal[2], normal[1], c * normal[2] - s * normal[0]])
-    # The poles of the panels are off the axis of rolling, so they are seen to turn.
+    # The poles of the panels are off the rolling axis, so that the rotation is visible.
     pole = np.array([0.45, 0.62, 0.64])
     side = np.cross(pole, [0.0, 0.0, 1.0])
     side /= np.linalg.norm(side)
@@ -291,18 +291,18 @@ def _shade_ball(normal: np.ndarray, rays: np.ndarray, spin: float) -> np.ndarray
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Slightly soft grain of unit variance, partly common to the channels, as film and sensors have."""
+    """Slightly soft grain of unit variance, partly shared by the channels, as in film and sensors."""
     field = rng.standard_normal(shape, np.float32) + 0.8 * rng.standard_normal((*shape[:2], 1), np.float32)
     field = ndimage.gaussian_filter(field, (0.55, 0.55, 0))
     return field / field.std()
 
 
 def _grain_strength(signal: np.ndarray) -> np.ndarray:
-    """Standard deviation of the grain: a floor in the blacks, then with the root of the light."""
+    """Standard deviation of the grain: constant in the blacks, then growing with the square root of the light."""
     weight = np.array([1.0, 0.85, 1.3], np.float32)
     return weight * np.sqrt(0.0028**2 + 0.00011 * np.clip(signal, 0, 4))
 
 
 def _half(image: np.ndarray) -> np.ndarray:
-    """Rounded to what a half float can hold, as float32."""
+    """Rounded to half-float precision, as float32."""
     return np.clip(image, -65504, 65504).astype(np.float16).astype(np.float32)

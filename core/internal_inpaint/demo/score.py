@@ -1,4 +1,4 @@
-"""How close a fill came to the truth: the PSNR the demo prints."""
+"""The PSNR that the demo prints: the difference between the result and the true clean plate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from internal_inpaint.report.contact_sheet import srgb_encoded
 def score_against_truth(output: str | Path | Sequence[str | Path], shot: SampleShot) -> dict[str, float]:
     """PSNR in dB of an output sequence against the true clean plate, over all frames together.
 
-    ``output`` is a ``####`` pattern or one path a frame, in the order of ``shot.frames``. Both images
-    are clipped to 0..1 and sRGB-encoded, so that the figure follows what is seen, and compared over
-    the display window: ``psnr_hole`` where the matte is above 0.5, ``psnr_frame`` everywhere.
+    ``output`` is a ``####`` pattern, or one path per frame in the order of ``shot.frames``. Both images are clipped
+    to 0..1 and sRGB-encoded, so that the figure follows what a viewer sees, and compared inside the display window:
+    ``psnr_hole`` where the matte is above 0.5, ``psnr_frame`` everywhere.
     """
     if isinstance(output, str | Path):
         output = [frame_path(str(output), number) for number in shot.frames]
@@ -34,7 +34,7 @@ def score_against_truth(output: str | Path | Sequence[str | Path], shot: SampleS
 
 
 class _Error:
-    """Squared error summed over all frames, so that every pixel weighs the same."""
+    """Squared error summed over all frames, so that every pixel has the same weight."""
 
     def __init__(self) -> None:
         self._total, self._count = 0.0, 0
@@ -49,7 +49,7 @@ class _Error:
 
 
 def display_window(path: Path, channels: str) -> np.ndarray:
-    """Channels [H, W, C] of an image inside its display window; what no pixel covers is 0."""
+    """Channels [H, W, C] of an image inside its display window; 0 outside the data window."""
     image = oiio.ImageInput.open(str(path))
     if image is None:
         raise BadInput(f"{path} cannot be read to compare it with the truth ({oiio.geterror().strip()}).")

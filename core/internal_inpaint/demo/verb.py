@@ -1,4 +1,4 @@
-"""``internal-inpaint demo``: the main job on the sample shot, and how good it came out."""
+"""``internal-inpaint demo``: removes the object from the sample shot and measures the result."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from internal_inpaint.run import run as run_job
 
 
 def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
-    """Make the sample shot, remove its object, print where to look and the true PSNR.
+    """Render the sample shot, remove its object, and print where the result is and its PSNR against the truth.
 
     Args:
-        folder: gets ``plate``, ``matte``, ``clean`` (the truth), ``result`` and the job folder ``job``.
-        seconds: of training.
-        progress: how the run is displayed (``events.display``).
+        folder: receives ``plate``, ``matte``, ``clean`` (the truth), ``result`` and the job folder ``job``.
+        seconds: training time.
+        progress: how progress is displayed (``events.display``).
         stop: asks the run to stop.
     """
     folder = folder.absolute()
     output = str(folder / "result" / "result.####.exr")
     job = Job(plate="-", output=output, quality="draft", time=seconds)
-    print(f"making the sample shot in {folder}", flush=True)
+    print(f"rendering the sample shot to {folder}", flush=True)
     try:
         sample = make_sample_shot(folder)
     except OSError as error:
@@ -36,8 +36,8 @@ def run(folder: Path, seconds: float, progress: str, stop: StopRequest) -> None:
     run_job(job, folder / "job", display(progress), Mode(restart=True), stop)
     score = score_against_truth(output, sample)
     print(
-        f"\nThe object is gone: {len(sample.frames)} frames in {output}\n"
+        f"\nThe object is removed: {len(sample.frames)} frames in {output}\n"
         f"  PSNR inside the hole, against the true clean plate: {score['psnr_hole']:.2f} dB\n"
         f"  Plate, matte, fill and result side by side: {folder / 'job' / 'preview' / 'contact_sheet.png'}\n"
-        f"  How good the fill is, and where it is doubtful: {folder / 'job' / 'report.html'}"
+        f"  How good the fill is, and which frames to check: {folder / 'job' / 'report.html'}"
     )

@@ -1,8 +1,9 @@
 """A shot's trained networks as one model: scene-linear plate and matte in, scene-linear fill out.
 
-What the engine does round its networks is inside: the working space, the reduction to each stage's size, the
-coarser stage's picture for the finer one, the enlargement. So a comp needs no colour node and no second model.
-Written for TorchScript's compiler, in operators as old as PyTorch 1.6 (``operators.txt``).
+What the engine does round its networks is inside: the working space, the reduction to each level's size, the
+coarser level's picture for the finer one, the enlargement. So a comp needs no colour node and no second model.
+TorchScript and ONNX files are both made from it. Written for TorchScript's compiler, in operators as old as
+PyTorch 1.6 (``operators.txt``).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class ExportedShot:
     """What a model of a shot is made from.
 
     Attributes:
-        networks: trained, in ``eval`` mode on the CPU, the coarsest stage first.
-        sizes: (height, width) of each stage's frames.
+        networks: trained, in ``eval`` mode on the CPU, the coarsest level first.
+        sizes: (height, width) of each level's frames.
         canvas: (height, width) of the plate; a picture of another size is reduced by the same factors.
         space: the shot's working space.
     """
@@ -43,13 +44,13 @@ class ExportedShot:
 
 
 class ShotModel(nn.Module):
-    """All stages of a shot as one network; any height and width."""
+    """All levels of a shot as one network; any height and width."""
 
     def __init__(self, shot: ExportedShot) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            _Level(network, size, shot.canvas) for network, size in zip(shot.networks, shot.sizes, strict=True)
-        )
+        levels = [_Level(network, size, shot.canvas) for network, size in zip(shot.networks, shot.sizes, strict=True)]
+        self.coarsest, self.finer = levels[0], nn.ModuleList(levels[1:])
+        self.reduced = shot.sizes[-1] != shot.canvas
         # Plain numbers, not tensors: a host that converts the model to half precision leaves them as they are.
         self.scale, self.middle = shot.space.scale, 0.5 * (shot.space.low + shot.space.high)
         self.offset, self.slope, self.linear_break = OFFSET, SLOPE, LINEAR_BREAK
@@ -75,20 +76,21 @@ class ShotModel(nn.Module):
         values = torch.where(known, self.curve(plate), torch.zeros_like(plate))
         planes = torch.cat([values, known.to(torch.float32), hole.to(torch.float32)], 1)
 
-        height, width = plate.size(2), plate.size(3)
-        picture, fill = torch.narrow(values, 1, 0, 0), values
-        for stage in self.stages:
-            curve, unknown = stage.reduced(planes)
-            working = (curve - self.middle) * self.scale * (1 - unknown)
-            # The first stage has no picture before it.
-            if picture.size(1) > 0:
-                picture = enlarged(picture, curve.size(2), curve.size(3))
-            else:
-                picture = torch.narrow(working, 1, 0, 0)
-            fill = stage(working, unknown, picture)
+        working, unknown = self.seen(self.coarsest.at_its_size(planes))
+        fill = self.coarsest(torch.cat([working, unknown], 1))
+        for level in self.finer:
             picture = working + fill * unknown
-        fill = enlarged(fill, height, width)
+            working, unknown = self.seen(level.at_its_size(planes))
+            picture = enlarged(picture, working.size(2), working.size(3))
+            fill = level(torch.cat([working, unknown, picture], 1))
+        if self.reduced:
+            fill = enlarged(fill, plate.size(2), plate.size(3))
         return self.linear(fill * (1.0 / self.scale) + self.middle).to(plate_and_matte.dtype)
+
+    def seen(self, reduced: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A level's frame in working space, zero where unknown, and its mask, from ``at_its_size``."""
+        curve, unknown = reduced
+        return (curve - self.middle) * self.scale * (1 - unknown), unknown
 
     def curve(self, linear: Tensor) -> Tensor:
         """``shot.colour.curve``."""
@@ -107,22 +109,22 @@ class ShotModel(nn.Module):
 
 
 class _Level(nn.Module):
-    """One stage: the plate at its size, and its network."""
+    """One level: the plate at its size, and its network."""
 
     def __init__(self, network: InpaintNetwork, size: tuple[int, int], canvas: tuple[int, int]) -> None:
         super().__init__()
         self.network = PortableNetwork(network)
         self.height, self.width = size
         self.plate_height, self.plate_width = canvas
+        self.reduced = size != canvas
 
-    def forward(self, working: Tensor, unknown: Tensor, prior: Tensor) -> Tensor:
-        """Working-space planes ``[N, 3, h, w]``, ``[N, 1, h, w]`` and the prior to the clamped fill."""
-        dtype = self.network.first.output.weight.dtype
-        fill = self.network(working.to(dtype), unknown.to(dtype), prior.to(dtype))
+    def forward(self, planes: Tensor) -> Tensor:
+        """What ``PortableNetwork`` is given, to its fill in [-1, 1]."""
+        fill = self.network(planes.to(self.network.passes.first_output.weight.dtype))
         return torch.clamp(fill.to(torch.float32), -1.0, 1.0)
 
-    def reduced(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """The plate at this stage's size: the area average of the known pixels, taken on the curve.
+    def at_its_size(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """The plate at this level's size: the area average of the known pixels, taken on the curve.
 
         Args:
             planes: ``[N, 5, H, W]``: curve values, zero where not known; 1 where known; 1 in the hole.
@@ -130,21 +132,18 @@ class _Level(nn.Module):
         Returns:
             curve values ``[N, 3, h, w]`` and ``[N, 1, h, w]``, 1 where nothing is known or a hole touches.
         """
-        height, width = planes.size(2), planes.size(3)
-        rows = self.share(height, self.height, self.plate_height, planes)
-        columns = self.share(width, self.width, self.plate_width, planes)
-        if rows.size(0) != height:
-            planes = torch.matmul(rows, planes)
-        if columns.size(0) != width:
-            planes = torch.matmul(planes, torch.transpose(columns, 0, 1))
+        if self.reduced:
+            rows = self.share(planes.size(2), self.height, self.plate_height, planes)
+            columns = self.share(planes.size(3), self.width, self.plate_width, planes)
+            planes = torch.matmul(torch.matmul(rows, planes), torch.transpose(columns, 0, 1))
         weight, hole = torch.narrow(planes, 1, 3, 1), torch.narrow(planes, 1, 4, 1)
         unknown = ((hole > 0) | (weight <= 0)).to(torch.float32)
         values = torch.narrow(planes, 1, 0, 3) * torch.reciprocal(torch.clamp(weight, 1e-6))
         return values, unknown
 
-    def share(self, length: int, stage: int, plate: int, like: Tensor) -> Tensor:
+    def share(self, length: int, level: int, plate: int, like: Tensor) -> Tensor:
         """``[new, length]``: the share of each new pixel that every old one covers (counted exactly)."""
-        new = max(1, (2 * length * stage + plate) // (2 * plate))
+        new = max(1, (2 * length * level + plate) // (2 * plate))
         old = torch.arange(length, device=like.device)
         at = torch.arange(new, device=like.device).unsqueeze(1)
         end, start = torch.min((old + 1) * new, (at + 1) * length), torch.max(old * new, at * length)
@@ -152,7 +151,5 @@ class _Level(nn.Module):
 
 
 def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
-    """``[N, C, h, w]`` brought to another size, bicubically, within [-1, 1]; the same size is left as it is."""
-    if planes.size(2) == height and planes.size(3) == width:
-        return planes
+    """``[N, C, h, w]`` brought to another size, bicubically, within [-1, 1]."""
     return torch.clamp(torch._C._nn.upsample_bicubic2d(planes, [height, width], False), -1.0, 1.0)

@@ -36,7 +36,7 @@ def on_onnxruntime(trained: TrainedShot, device: str) -> TrainedShot:
     Raises:
         BadInput: onnxruntime is missing, or has no CUDA where that is asked for.
     """
-    levels = [replace(level, network=OnnxNetwork(level.network, device)) for level in trained.levels]
+    levels = [replace(level, network=OnnxNetwork(level.network.in_float32(), device)) for level in trained.levels]
     return replace(trained, levels=levels)
 
 
@@ -66,24 +66,23 @@ class OnnxNetwork(nn.Module):
     def __init__(self, network: InpaintNetwork, device: str) -> None:
         super().__init__()
         runtime, _ = require("onnxruntime", "onnx")
-        from internal_inpaint.export.onnx_graph import network_graph
+        from internal_inpaint.export.onnx_file import network_as_onnx
 
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         # Sizes differ from frame to frame: memory kept for each of them would only grow.
         options.enable_mem_pattern = False
-        self.session = runtime.InferenceSession(network_graph(network), options, providers=providers(device))
+        self.session = runtime.InferenceSession(network_as_onnx(network), options, providers=providers(device))
         # The renderer asks a network for its device and for how far it sees.
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
         self.second = network.second is not None or None
 
-    def forward(self, masked: Tensor, mask: Tensor, prior: Tensor | None = None) -> list[Tensor]:
+    def forward(self, masked: Tensor, mask: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """As ``InpaintNetwork.forward``; only the last stage's output is there."""
-        given = {"masked": masked, "mask": mask} | ({} if prior is None else {"prior": prior})
-        feed = {name: plane.contiguous().numpy() for name, plane in given.items()}
+        planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
         try:
-            return [torch.from_numpy(self.session.run(["fill"], feed)[0])]
+            return [torch.from_numpy(self.session.run(["fill"], {"planes": planes.contiguous().numpy()})[0])]
         except Exception as error:
             if "alloc" in str(error).lower():  # the renderer then goes on with smaller tiles
                 raise MemoryError(str(error)) from error

@@ -1,21 +1,23 @@
-"""The trained network once more, in the plain operators that other runtimes know.
+"""A trained network in operators that every runtime knows: the source of both TorchScript and ONNX files.
 
-The network as it trains has an own backward pass and layers that choose among PyTorch's newest operators. Here
-each layer says exactly which operator it is, all of them as old as PyTorch 1.6, so that TorchScript's compiler and
-ONNX's exporter see the same short graph. The weights are the network's own, not copies.
+What the network does is said once, in ``methods.implicit.networks``: ``torch.fx`` records its ``passes``. Only its
+blocks are replaced, because in training they use operators newer than PyTorch 1.6 and a backward pass of their own.
+The weights are shared with the network, not copied.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from internal_inpaint.methods.implicit.blocks import GatedConv, Output
-from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE, InpaintNetwork, Stage
+from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE, InpaintNetwork, NetworkConfig
 
 
 class PortableNetwork(nn.Module):
-    """``InpaintNetwork`` for one result: the last stage's.
+    """``InpaintNetwork`` for inference: one input, and one output, that of the last stage.
 
     Args:
         network: trained; its weights are shared.
@@ -23,41 +25,31 @@ class PortableNetwork(nn.Module):
 
     def __init__(self, network: InpaintNetwork) -> None:
         super().__init__()
-        self.refines = network.config.refines
         # A compiled graph knows no names of the module it came from.
         self.smallest, self.stride = SMALLEST, STRIDE
-        self.first = _Stage(network.first)
-        self.second = nn.ModuleList([_Stage(network.second)] if network.second is not None else [])
+        passes, blocks = _recorded(network.config)
+        self.passes = passes()
+        for name, source in blocks.items():
+            self.passes.add_module(name, _portable(network.get_submodule(source)))
 
-    def forward(self, masked: Tensor, mask: Tensor, prior: Tensor) -> Tensor:
+    def forward(self, planes: Tensor) -> Tensor:
         """Fill the hole.
 
         Args:
-            masked: ``[N, 3, H, W]`` working space, zero inside the hole; any height and width.
-            mask: ``[N, 1, H, W]``, 1 = hole.
-            prior: ``[N, 3, H, W]``, the coarser stage's picture; ``[N, 0, H, W]`` for a network that does not refine.
+            planes: ``[N, 4 + extra_planes, H, W]``: working space, zero inside the hole; the mask, 1 = hole; the
+                extra planes. Any height and width.
 
         Returns:
             ``[N, 3, H, W]`` working space.
         """
-        height, width = masked.size(2), masked.size(3)
-        planes = self.padded(torch.cat([masked, mask, prior], 1))
-        output = self.first(planes)
-        if self.refines:
-            output = output + torch.narrow(planes, 1, 4, 3)
-        for second in self.second:
-            hole = torch.narrow(planes, 1, 3, 1)
-            guess = torch.narrow(planes, 1, 0, 3) * (1 - hole) + output * hole
-            output = second(torch.cat([guess, torch.narrow(planes, 1, 3, planes.size(1) - 3)], 1))
-            if self.refines:
-                output = output + torch.narrow(planes, 1, 4, 3)
+        fill = self.passes(self.padded(planes))
         # Slices read `None` for an open end, which the oldest readers do not know.
-        return torch.narrow(torch.narrow(output, 2, 0, height), 3, 0, width)
+        return torch.narrow(torch.narrow(fill, 2, 0, planes.size(2)), 3, 0, planes.size(3))
 
     def padded(self, planes: Tensor) -> Tensor:
         """To sides that are multiples of ``STRIDE``, at least ``SMALLEST``, as the network itself pads.
 
-        Written with index planes instead of a branch: the graph is then the same for every size.
+        Written with row and column indices instead of a branch: the graph is then the same for every size.
         """
         rows, mirrored_rows = self.indices(planes.size(2), planes)
         columns, mirrored_columns = self.indices(planes.size(3), planes)
@@ -73,47 +65,54 @@ class PortableNetwork(nn.Module):
         return torch.clamp(place, max=last), torch.where(place > last, 2 * last - place, place)
 
 
-class _Stage(nn.Module):
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self.encoder = nn.ModuleList(_Gated(layer) for layer in stage.encoder)
-        self.branch = nn.ModuleList(_Gated(layer) for layer in (stage.branch or ()))
-        self.branches = stage.branch is not None
-        self.decoder = nn.ModuleList(
-            _Gated(layer, stage.shortcuts.get(number, -1)) for number, layer in enumerate(stage.decoder)
-        )
-        self.output = _Output(stage.output)
+class _Recorder(fx.Tracer):
+    """Records ``InpaintNetwork.passes`` down to the blocks."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        early = [x]
-        for layer in self.encoder:
-            early.append(layer(early[-1]))
-        features = early[-1]
-        if self.branches:
-            beside = x
-            for aside in self.branch:
-                beside = aside(beside)
-            features = torch.cat([features, beside], 1)
-        for late in self.decoder:
-            if late.joins >= 0:
-                features = torch.cat([features, early[late.joins + 1]], 1)
-            features = late(features)
-        return self.output(features)
+    traced_func_name = "passes"
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, GatedConv | Output)
+
+
+@cache
+def _recorded(config: NetworkConfig) -> tuple[type[nn.Module], dict[str, str]]:
+    """``InpaintNetwork.passes`` as a module class, from the padded input to the last stage's output.
+
+    Returns:
+        the class, and the name of each block that its ``forward`` calls with the block's name in the network.
+    """
+    with torch.device("meta"):
+        network = InpaintNetwork(config)
+    graph, blocks = _Recorder().trace(network), {}
+    for node in graph.nodes:
+        node.type = None  # TorchScript's compiler takes an argument without a type for a tensor
+        if node.op == "call_module":
+            source = node.target
+            node.target = source.replace(".", "_")
+            blocks[node.target] = source
+        elif node.op == "output":
+            node.args = (node.args[0][-1],)
+    recorded = fx.GraphModule({name: nn.Identity() for name in blocks}, graph)
+    # Only its code: a GraphModule has attributes that old versions of TorchScript do not read.
+    return type("Passes", (nn.Module,), {"forward": type(recorded).forward}), blocks
+
+
+def _portable(block: GatedConv | Output) -> nn.Module:
+    return _Gated(block) if isinstance(block, GatedConv) else _Output(block)
 
 
 class _Gated(nn.Module):
-    """``GatedConv``; ``joins`` is the encoder layer whose features are taken up before it, or -1."""
+    """``GatedConv``."""
 
-    def __init__(self, layer: GatedConv, joins: int = -1) -> None:
+    def __init__(self, block: GatedConv) -> None:
         super().__init__()
-        self.weight, self.bias = layer.conv.weight, layer.conv.bias
-        self.stride, self.dilation = layer.conv.stride[0], layer.conv.dilation[0]
-        self.margin = layer.conv.padding[0]
-        self.upsample, self.joins = layer.upsample, joins
+        self.weight, self.bias = block.conv.weight, block.conv.bias
+        self.stride, self.dilation = block.conv.stride[0], block.conv.dilation[0]
+        self.margin, self.upsample = block.conv.padding[0], block.upsample
 
     def forward(self, x: Tensor) -> Tensor:
         if self.upsample:
-            x = torch._C._nn.upsample_bilinear2d(x, [2 * x.size(2), 2 * x.size(3)], False, 2.0, 2.0)
+            x = torch._C._nn.upsample_bilinear2d(x, [2 * x.size(2), 2 * x.size(3)], False)
         margin = self.margin
         if margin > 0:
             x = torch._C._nn.reflection_pad2d(x, [margin, margin, margin, margin])
@@ -125,10 +124,13 @@ class _Gated(nn.Module):
 
 
 class _Output(nn.Module):
-    def __init__(self, layer: Output) -> None:
+    """``Output``."""
+
+    def __init__(self, block: Output) -> None:
         super().__init__()
-        self.weight, self.bias, self.bounded = layer.conv.weight, layer.conv.bias, layer.bounded
+        self.weight, self.bias, self.bounded = block.conv.weight, block.conv.bias, block.bounded
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.conv2d(x, self.weight, self.bias, [1, 1], [0, 0], [1, 1], 1)
+        # The features come in full precision, the weights of a model that a host has converted do not.
+        x = torch.conv2d(x.to(self.weight.dtype), self.weight, self.bias, [1, 1], [0, 0], [1, 1], 1)
         return torch.tanh(x) if self.bounded else x

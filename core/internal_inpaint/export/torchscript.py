@@ -13,6 +13,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 
@@ -28,6 +29,15 @@ _LANGUAGE += ("prim::TupleConstruct", "prim::TupleUnpack", "prim::ListUnpack")
 _SAME_TYPE = dict.fromkeys(("SymInt", "ScalarType", "Layout", "MemoryFormat"), "int")
 
 
+def scripted(model: nn.Module) -> torch.jit.ScriptModule:
+    """A model compiled by TorchScript, in ``eval`` mode."""
+    for module in model.modules():
+        # An attribute that newer versions give every module, `None`: older readers do not know such a type.
+        module.__dict__.pop("_is_full_backward_hook", None)
+    with _without_deprecation():
+        return torch.jit.script(model.eval())
+
+
 def as_torchscript(model: nn.Module, about: dict[str, str]) -> bytes:
     """A model as the content of a TorchScript file.
 
@@ -37,19 +47,22 @@ def as_torchscript(model: nn.Module, about: dict[str, str]) -> bytes:
     Raises:
         BadInput: it holds an operator, or an operator's argument, that PyTorch 1.6 does not know.
     """
-    for module in model.modules():
-        # An attribute that newer versions give every module, `None`: older readers do not know such a type.
-        module.__dict__.pop("_is_full_backward_hook", None)
+    compiled = scripted(model)
+    if found := too_new(compiled.inlined_graph):
+        raise _too_new(", ".join(found))
+    content = io.BytesIO()
+    with _without_deprecation():
+        torch.jit.save(compiled, content, _extra_files=about)
+    return _without_source_locations(content.getvalue())
+
+
+@contextmanager
+def _without_deprecation() -> Iterator[None]:
+    # torch.jit is deprecated, and what Nuke reads is TorchScript all the same.
     with warnings.catch_warnings():
-        # torch.jit is deprecated, and what Nuke reads is TorchScript all the same.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        scripted = torch.jit.script(model.eval())
-        if found := too_new(scripted.inlined_graph):
-            raise _too_new(", ".join(found))
-        content = io.BytesIO()
-        torch.jit.save(scripted, content, _extra_files=about)
-    return _without_source_locations(content.getvalue())
+        yield
 
 
 def _too_new(what: str) -> BadInput:

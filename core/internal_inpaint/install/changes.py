@@ -1,4 +1,4 @@
-"""Changes to a folder that are made all together or not at all."""
+"""Changes to a folder that are applied all together or not at all."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from internal_inpaint.install.sources import Source
 
 
 def is_as_installed(target: Path, mark: str | None) -> bool:
-    """Whether what lies there is what an installation with this mark has left."""
+    """Whether the file is unchanged since an installation recorded this mark."""
     return mark is not None and mark_at(target) == mark
 
 
 def same_content(target: Path, source: Source, link: bool) -> bool:
-    """Whether nothing is to be done for a file."""
+    """Whether the file already has the source's content."""
     return mark_at(target) == mark_of(source, link)
 
 
 class Changes:
-    """Collected first, told and made by ``make``.
+    """A list of changes that ``make`` applies and reports.
 
     Args:
-        root: the host's folder; made if it is not there.
-        dry_run: tell only.
-        say: gets a line for every change.
+        root: the host's folder; it is created if needed.
+        dry_run: only report the changes.
+        say: called with one line for every change.
     """
 
     def __init__(self, root: Path, dry_run: bool, say: Callable[[str], None]) -> None:
         self._root, self._dry, self._say = root, dry_run, say
-        self._new: list[tuple[Path, Callable[[Path], None]]] = []  # target, and what writes it to a path
+        self._new: list[tuple[Path, Callable[[Path], None]]] = []  # target, and the function that writes it
         self._set_aside: list[tuple[Path, Path]] = []
         self._gone: list[Path] = []
-        self._told: list[str] = []
+        self._lines: list[str] = []
 
     @property
     def empty(self) -> bool:
         return not (self._new or self._gone)
 
     def put(self, target: Path, source: Source, link: bool, keep: bool) -> None:
-        """A file of ours; ``keep``: what lies there is not ours and is set aside."""
+        """Install a file. ``keep``: the existing file is not ours, so rename it to ``NAME.kept``."""
         if target.is_dir() and not target.is_symlink():
-            raise BadInput(f"{target} is a folder in the place of a file of Internal Inpaint: move it away")
+            raise BadInput(f"{target} is a folder, but Internal Inpaint installs a file there: move the folder away")
         if keep:
             aside = _free(target)
             self._set_aside.append((target, aside))
-            self._tell("keep", f"{self._name(target)}, which was not installed like that, as {aside.name}")
+            self._report("keep", f"{self._name(target)} as {aside.name}: it is not the file that was installed")
         if link and source.path is not None:
-            self._tell("link", f"{self._name(target)} to {source.path}")
+            self._report("link", f"{self._name(target)} to {source.path}")
             self._new.append((target, lambda path: os.symlink(source.path, path)))
         else:
             done = "update" if os.path.lexists(target) and not keep else "write" if source.path is None else "copy"
-            self._tell(done, self._name(target))
+            self._report(done, self._name(target))
             self._new.append((target, lambda path: path.write_bytes(source.read())))
 
     def edit(self, target: Path, content: bytes | None, what: str) -> None:
-        """Another content for a file of the artist's; ``None`` removes it, the same content is no change."""
+        """Change a file of the artist's. ``None`` removes it; the same content is no change."""
         if content is None:
             self.remove(target)
         elif not target.exists() or target.read_bytes() != content:
-            # A link to a file elsewhere stays one.
+            # If it is a link, change the file that it points to.
             target = Path(os.path.realpath(target))
             if target.exists() and not os.access(target, os.W_OK):
                 raise BadInput(f"{target} is read-only: make it writable first")
-            self._tell("edit", f"{self._name(target)}, {what}")
+            self._report("edit", f"{self._name(target)}, {what}")
 
             def write(path: Path) -> None:
                 path.write_bytes(content)
@@ -78,28 +78,28 @@ class Changes:
 
             self._new.append((target, write))
 
-    def remove(self, target: Path, told: bool = True) -> None:
-        if told:
-            self._tell("remove", self._name(target))
+    def remove(self, target: Path, reported: bool = True) -> None:
+        if reported:
+            self._report("remove", self._name(target))
         self._gone.append(target)
 
     def make(self, finish: Callable[[list[str]], None] | None = None) -> None:
-        """Make them all.
+        """Apply all changes.
 
         Args:
-            finish: called last, with the folders that had to be made; if it fails, all is undone as well.
+            finish: called last with the folders that were created; if it fails, everything is undone.
 
         Raises:
-            BadInput, OutOfResources: one could not be made; everything is as it was before.
+            BadInput, OutOfResources: a change failed; everything is as it was before.
         """
         self._refuse_files_for_folders()
         if not self._dry:
             self._make(finish)
-        for line in self._told:  # only now: what could not be done must not be said to be done
+        for line in self._lines:  # only now, when the changes have succeeded
             self._say(line)
 
     def _make(self, finish: Callable[[list[str]], None] | None) -> None:
-        undo: list[Callable[[], object]] = []  # what takes each step back, the last step last
+        undo: list[Callable[[], object]] = []  # undoes the steps so far, in order of the steps
         backups: list[Path] = []
         at = self._root
         try:
@@ -139,21 +139,21 @@ class Changes:
             for folder in [*target.parents][::-1]:
                 if os.path.lexists(folder) and not folder.is_dir():
                     raise BadInput(
-                        f"{folder} is no folder, and one is needed there: move it away or use another --into"
+                        f"{folder} is not a folder, but a folder is needed there: move it away or use another --into"
                     )
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._root).as_posix() if target.is_relative_to(self._root) else str(target)
 
-    def _tell(self, verb: str, what: str) -> None:
+    def _report(self, verb: str, what: str) -> None:
         past = {"keep": "kept", "write": "wrote", "copy": "copied"}
-        self._told.append(
+        self._lines.append(
             f"would {verb} {what}" if self._dry else f"{past.get(verb, verb.rstrip('e') + 'ed')} {what}"
         )
 
 
 def _made(folder: Path, undo: list[Callable[[], object]]) -> list[Path]:
-    """Make a folder and those above it; returns the new ones, the outermost first."""
+    """Create a folder and its parents; returns the new ones, outermost first."""
     missing = [place for place in (folder, *folder.parents) if not place.is_dir()][::-1]
     for place in missing:
         place.mkdir()
@@ -167,7 +167,7 @@ def _move(source: Path, target: Path, undo: list[Callable[[], object]]) -> None:
 
 
 def _free(target: Path) -> Path:
-    """A name beside a file under which it can be set aside."""
+    """A free name beside a file: ``NAME.kept``, ``NAME.kept1``, ..."""
     number = 0
     while os.path.lexists(aside := target.with_name(f"{target.name}.kept{number or ''}")):
         number += 1

@@ -1,4 +1,4 @@
-"""What was installed, as ``uninstall`` and the next ``install`` need to know it."""
+"""The record of an installation, for ``uninstall`` and for the next ``install``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Manifest:
     """The content of ``installed.json``.
 
     Attributes:
-        files: name below the host's folder to its mark: SHA-256, or ``link:`` and where to.
-        folders: those that were made for them, in the same form.
-        line: what was added to ``init.py``; ``None`` for other hosts.
+        version: the version of Internal Inpaint that installed the files.
+        files: the mark of each file by its name below the host's folder: its SHA-256, or ``link:`` and the target.
+        folders: the names of the folders that were created.
+        line: the change to ``init.py``; ``None`` for other hosts.
     """
 
     version: str
@@ -35,19 +36,21 @@ class Manifest:
 
     @classmethod
     def of(cls, files: dict[str, str], earlier: Manifest | None, made: list[str], line: Line | None) -> Manifest:
-        """Of what has just been installed over an earlier one; ``made``: the folders that were made for it."""
+        """The manifest of a new installation over an ``earlier`` one; ``made``: the folders that it created."""
         folders = dict.fromkeys([*(earlier.folders if earlier else ()), *made])
         return cls(__version__, files, tuple(folders), line)
 
     @classmethod
     def read(cls, path: Path) -> Manifest | None:
-        """``None`` if there is none. Raises ``BadInput`` if it is damaged or of a newer format."""
+        """Read a manifest; ``None`` if there is none. Raises ``BadInput`` if it is damaged or of a newer format."""
         if not path.is_file():
             return None
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] > FORMAT:
-                raise BadInput(f"{path} is from a newer version of Internal Inpaint: use that one's install")
+                raise BadInput(
+                    f"{path} was written by a newer version of Internal Inpaint: use that version's internal-inpaint"
+                )
             line = data.get("line")
             read = cls(
                 str(data["version"]),
@@ -57,7 +60,7 @@ class Manifest:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
-                f"{path} is damaged ({error}): delete it, install again, and then uninstall if you like"
+                f"{path} is damaged ({error}): delete it and install again; after that, uninstall works too"
             ) from None
         return read
 
@@ -69,14 +72,14 @@ class Manifest:
 
 
 def mark_of(source: Source, link: bool) -> str:
-    """How a file is known again that is installed from this source."""
+    """The mark that identifies a file installed from this source."""
     if link and source.path is not None:
         return f"link:{source.path}"
     return hashlib.sha256(source.read()).hexdigest()
 
 
 def mark_at(path: Path) -> str | None:
-    """The same of what lies at a path; ``None`` for anything that is neither file nor link."""
+    """The mark of an existing file; ``None`` for anything that is neither a file nor a link."""
     if path.is_symlink():
         return f"link:{os.readlink(path)}"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
@@ -89,8 +92,8 @@ def newer(one: str, other: str) -> bool:
 
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
-    if name == ".":  # the host's folder itself, where it had to be made
+    if name == ".":  # the host's folder itself, if it was created
         return name
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or ":" in path.parts[0]:
-        raise ValueError(f"it names {name}, which lies elsewhere")
+        raise ValueError(f"it names {name}, which is outside the host's folder")
     return name

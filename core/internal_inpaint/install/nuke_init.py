@@ -1,4 +1,4 @@
-"""The one line in ``~/.nuke/init.py`` that makes Nuke look into ``InternalInpaint``."""
+"""The line in ``~/.nuke/init.py`` that adds ``InternalInpaint`` to Nuke's plugin path."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ LINE = b"import nuke; nuke.pluginAddPath('./InternalInpaint')  " + MARK
 
 @dataclass(frozen=True)
 class Line:
-    """What was added to ``init.py``, byte for byte, and whether the file was made for it.
+    """A change to ``init.py``.
 
-    ``content`` is the whole file as it is to be.
+    Attributes:
+        added: the bytes that were added.
+        created: whether the file was created for them.
+        content: the new content of the whole file.
     """
 
     added: bytes
@@ -26,15 +29,15 @@ class Line:
 
 
 def added(path: Path, earlier: Line | None) -> Line:
-    """``init.py`` with the line at its end; every byte that is there stays.
+    """``init.py`` with the line appended; every existing byte stays.
 
     Raises:
-        BadInput: the file cannot be read as Python's text, or a line at its end would break it.
+        BadInput: the path is not a file, or appending a line would break the file's syntax.
     """
     if not path.exists():
         return Line(LINE + b"\n", True, LINE + b"\n")
     if not path.is_file():
-        raise BadInput(f"{path} is no file: Nuke's init.py is needed there")
+        raise BadInput(f"{path} is not a file, but Nuke's init.py belongs there: move it away")
     before = path.read_bytes()
     if MARK in before:
         return Line(earlier.added, earlier.created, before) if earlier else Line(LINE + b"\n", False, before)
@@ -42,16 +45,18 @@ def added(path: Path, earlier: Line | None) -> Line:
     joint = b"" if not before or before.endswith((b"\n", b"\r")) else newline
     new = joint + LINE + newline
     if b"\0" in before or (_compiles(before, path) and not _compiles(before + new, path)):
-        raise BadInput(f"{path} cannot take a line at its end: add there yourself: {LINE.decode()}")
+        raise BadInput(
+            f"a line cannot be appended to {path} without breaking it: add this line yourself: {LINE.decode()}"
+        )
     return Line(new, False, before + new)
 
 
 def without(now: bytes, line: Line) -> bytes | None:
-    """``init.py`` as it was before; ``None``: there was none."""
+    """``init.py`` without the line; ``None`` if the file was created for it and is empty now."""
     if now.endswith(line.added):
         before = now[: -len(line.added)]
     else:
-        # Something follows it now: only the line itself goes, not the end of the line before it.
+        # Other lines follow it now: remove only the line itself, not the end of the line before it.
         before = re.sub(rb"[^\r\n]*" + re.escape(MARK) + rb"[^\r\n]*(\r\n|\n|\r)?", b"", now, count=1)
     return None if line.created and not before.strip() else before
 

@@ -1,4 +1,4 @@
-"""What is installed: files of ``nuke_gizmos``, ``resolve_fuse`` and ``plugin``, and which worker belongs to them."""
+"""The files to install (from ``nuke_gizmos``, ``resolve_fuse`` and ``plugin``), and the worker's command."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from internal_inpaint.version import __version__
 NAME = "internal-inpaint"
 PLUGIN = "internal_inpaint_plugin"
 WORKER = "installed_worker.json"
-# Fusion's folder for each kind of file. The scripts' menu lists folders of known names only, so the package that
-# a script imports stands in one beside them.
+# Fusion's folder for each kind of file. The Scripts menu lists only folders with known names, so the package that the
+# script imports goes into another folder.
 FUSION = {".fuse": "Fuses", ".lua": "Fuses", ".setting": "Macros", ".py": "Scripts/Utility"}
 FUSION_PLUGIN = "Scripts/plugin"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file to install: a file of ours, or content made for this machine."""
+    """One file to install: a file of the distribution, or content made for this machine."""
 
     path: Path | None = None
     made: bytes | None = None
@@ -35,7 +35,7 @@ class Source:
 
 
 def sources_of(host: str) -> dict[str, Source]:
-    """What goes where: name below the host's folder, with slashes, to its source."""
+    """The source of each file by its name below the host's folder, with slashes."""
     worker = Source(made=json.dumps({"command": worker_command(), "version": __version__}, indent=1).encode())
     if host == "nuke":
         found = {f"InternalInpaint/{name}": path for name, path in _files("nuke_gizmos").items()}
@@ -67,19 +67,19 @@ def _belongs(name: Path) -> bool:
 
 
 def _folder(part: str) -> Path:
-    """A folder of the host side: inside or beside the installed package, or in the checkout."""
+    """A folder with host-side files: inside or beside the installed package, or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package.parent / PLUGIN if part == PLUGIN else package / "hosts" / part
     checkout = package.parents[1] / ("plugin" if part == PLUGIN else "") / part
     for folder in (inside, checkout):
         if folder.is_dir() and any(folder.iterdir()):
             return folder
-    raise BadInput(f"this installation of Internal Inpaint lacks its {part} files: install it again")
+    raise BadInput(f"the {part} files of Internal Inpaint are missing: install the package again")
 
 
 @cache
 def worker_command() -> list[str]:
-    """The command that starts the engine from any other process."""
+    """The command with which any other process can start the engine."""
     name = f"{NAME}.exe" if os.name == "nt" else NAME
     own = Path(sys.argv[0])
     places = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
@@ -87,12 +87,12 @@ def worker_command() -> list[str]:
     for path in candidates:
         if path.is_file() and os.access(path, os.X_OK):
             return [str(path)]
-    # -P: the worker starts in the job folder, and what lies there must not be imported.
+    # -P: the worker starts in the job folder and must not import files from it.
     return [sys.executable, "-P", "-m", "internal_inpaint"]
 
 
 def command_note() -> str | None:
-    """A sentence where a host could not start the engine by itself: it runs from a PYTHONPATH of this shell."""
+    """A note if hosts cannot start the engine because it is found only through this shell's PYTHONPATH, else None."""
     command = worker_command()
     if len(command) == 1:
         return None
@@ -101,6 +101,6 @@ def command_note() -> str | None:
     if subprocess.run(tried, env=environment, capture_output=True, check=False).returncode == 0:
         return None
     return (
-        f"note: {NAME} is not installed in this Python but found through PYTHONPATH, which hosts do not pass on: "
-        f"install it, or set INTERNAL_INPAINT to its executable"
+        f"note: {NAME} is found through PYTHONPATH, which hosts do not pass on to the worker: install {NAME}, or "
+        f"set INTERNAL_INPAINT to its executable"
     )

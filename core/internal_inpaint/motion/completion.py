@@ -7,6 +7,7 @@ import numpy as np
 
 from internal_inpaint.motion.flow import is_consistent, optical_flow, warp
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.resample import enlarge_bilinear, reduce_area
 
 _DIS_MARGIN = 5  # pixels by which DIS spreads the motion at the edge of a hole into what surrounds it
 _SMALLEST = 16  # pixels a side: DIS takes no smaller frame
@@ -54,8 +55,8 @@ def push_pull(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
     if min(height, width) <= 2:
         mean = (flow * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
         return np.where(weight > 0, flow, mean).astype(np.float32)
-    half = (width + 1) // 2, (height + 1) // 2
-    share = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)[..., None]
-    coarse = cv2.resize(flow * weight, half, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+    half = (height + 1) // 2, (width + 1) // 2
+    share = reduce_area(weight, half)
+    coarse = reduce_area(flow * weight, half) / np.maximum(share, 1e-6)
     coarse = push_pull(coarse, np.minimum(4 * share[..., 0], 1))
-    return flow * weight + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) * (1 - weight)
+    return flow * weight + enlarge_bilinear(coarse, (height, width)) * (1 - weight)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.inference import enlarge
 from internal_inpaint.rendering.trained_shot import TrainedShot
+from internal_inpaint.resample import reduce_max
 
 
 class Renderer:
@@ -47,8 +48,8 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 def _wanted(alpha: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     """Working pixels ``[h, w]`` bool under any pixel of the matte, and those that enlarging reads beside them."""
-    touched = torch.from_numpy(alpha > 0)[None, None].float()
+    touched = alpha > 0
     if tuple(size) == alpha.shape:
-        return touched[0, 0] > 0
-    small = F.adaptive_max_pool2d(touched, size)
+        return torch.from_numpy(touched)
+    small = torch.from_numpy(reduce_max(touched, size))[None, None].float()
     return F.max_pool2d(small, 5, stride=1, padding=2)[0, 0] > 0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from internal_inpaint.methods.base import Method
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.inference import enlarge, fill_frame
+from internal_inpaint.resample import reduce_max
 from internal_inpaint.shot import WorkingSpace
 
 NEAR = 4  # pixels of a coarser level, beside those wanted, that enlarging and the finer network's prior read
@@ -151,5 +152,5 @@ def _looked_at(wanted: Tensor, reach: int) -> Tensor:
 
 def reduced_to(wanted: Tensor, size: tuple[int, int]) -> Tensor:
     """``[h, w]`` bool of a coarser size: pixels under any wanted one, and a few round them."""
-    small = F.adaptive_max_pool2d(wanted[None, None].float(), size)
+    small = torch.from_numpy(reduce_max(wanted.numpy(), size))[None, None].float()
     return F.max_pool2d(small, 2 * NEAR + 1, stride=1, padding=NEAR)[0, 0] > 0

@@ -10,6 +10,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from internal_inpaint.errors import OutOfResources
+from internal_inpaint.resample import reduce_area
 
 GAP = 4  # pixels between pictures
 MOST_WIDTH = 480  # of one picture; wider frames are reduced
@@ -27,26 +28,29 @@ class Row:
 
 
 def srgb_encoded(linear: np.ndarray) -> np.ndarray:
-    """Scene-linear to sRGB code values in [0, 1] (IEC 61966-2-1), clipped: for looking at, never for output."""
+    """Scene-linear to sRGB code values in [0, 1] (IEC 61966-2-1), clipped. For previews only, never for output."""
     x = _shown(linear)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
 
 
 def _shown(linear: np.ndarray) -> np.ndarray:
-    """What a display shows of scene-linear values: nothing below black or above white."""
+    """Scene-linear values clipped to what a display can show, 0 to 1; NaN becomes black."""
     return np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def write_contact_sheet(rows: list[Row], path: Path) -> None:
-    """Write a PNG whose columns are plate, matte, fill (where the matte is) and result, a row a frame.
+    """Write a PNG with one row a frame; its columns are plate, matte, fill (inside the matte) and result.
 
-    The file appears under its name only when complete. Raises ``OutOfResources`` if it cannot be written.
+    The file appears under its name only when it is complete.
+
+    Raises:
+        OutOfResources: the file cannot be written.
     """
     sheet = None
     for row in rows:
         alpha = np.repeat(row.matte[..., None], 3, axis=-1)
         fill = np.where(alpha > 0, row.fill, np.float32(0.18))
-        # Reduced in linear light, as a lens would, and of a large plate the few pixels that are left are encoded.
+        # Reduced in linear light, as a lens would do it; encoding only the reduced picture is also faster.
         plate, fill, result = (srgb_encoded(_reduced(_shown(picture))) for picture in (row.plate, fill, row.result))
         pictures = [plate, _reduced(alpha.astype(np.float32)), fill, result]
         line = np.concatenate([_framed(picture) for picture in pictures], axis=1)
@@ -67,9 +71,8 @@ def _reduced(picture: np.ndarray) -> np.ndarray:
     step = -(-picture.shape[1] // MOST_WIDTH)
     if step == 1:
         return picture
-    height, width = (side // step * step for side in picture.shape[:2])
-    blocks = picture[:height, :width].reshape(height // step, step, width // step, step, 3)
-    return blocks.mean(axis=(1, 3))
+    height, width = picture.shape[:2]
+    return reduce_area(picture, (max(1, height // step), width // step))
 
 
 def _framed(picture: np.ndarray) -> np.ndarray:
@@ -77,7 +80,7 @@ def _framed(picture: np.ndarray) -> np.ndarray:
 
 
 def _labelled(line: np.ndarray, frame: int) -> np.ndarray:
-    """The frame number in the corner, where OpenImageIO was built with a font renderer."""
+    """The row with its frame number in the corner, if OpenImageIO was built with a font renderer."""
     spec = oiio.ImageSpec(line.shape[1], line.shape[0], 3, "float")
     buffer = oiio.ImageBuf(spec)
     buffer.set_pixels(oiio.ROI(), np.ascontiguousarray(line, dtype=np.float32))

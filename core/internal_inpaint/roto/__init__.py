@@ -1,8 +1,7 @@
 """Roto one frame, get the rest: a matte for every frame from the mattes of one or a few."""
 
 from internal_inpaint.roto.config import RotoConfig, default_budget
-from internal_inpaint.roto.enlarge import enlarge_matte
-from internal_inpaint.roto.propagate import is_found, propagate
+from internal_inpaint.roto.propagate import propagate
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.writer import MatteWriter
 
@@ -11,7 +10,5 @@ __all__ = [
     "Propagated",
     "RotoConfig",
     "default_budget",
-    "enlarge_matte",
-    "is_found",
     "propagate",
 ]

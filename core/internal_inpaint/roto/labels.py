@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from internal_inpaint.files import new_memory_map
 from internal_inpaint.motion.flow import independent_motion, optical_flow
+from internal_inpaint.resample import enlarge_bicubic, reduce_area
 from internal_inpaint.roto.sampling import Labelled
 
 MOTION = "motion.npy"
@@ -84,15 +84,13 @@ class Frames:
 
     def reduced(self, plane: np.ndarray) -> np.ndarray:
         """A full-size plane at the working size."""
-        if self.size == self.full:
-            return np.ascontiguousarray(plane, np.float32)
-        return cv2.resize(plane.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA)
+        return reduce_area(plane, self.size)
 
     def enlarged(self, plane: np.ndarray) -> np.ndarray:
         """A working-size plane at full size."""
         if self.size == self.full:
             return plane
-        return np.clip(cv2.resize(plane, self.full[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+        return np.clip(enlarge_bicubic(plane, self.full), 0, 1)
 
 
 def _between(found: np.ndarray) -> np.ndarray:

@@ -93,19 +93,6 @@ def propagate(
     return _predict(trainer, task, references, folder, fingerprint, hooks, save)
 
 
-def is_found(
-    frames: np.ndarray,
-    references: dict[int, np.ndarray],
-    config: RotoConfig,
-    budget: Budget,
-    seed: int,
-    folder: Path,
-    views: int = 1,
-) -> bool:
-    """Whether the folder holds what ``propagate`` would give, so that nothing is left to learn."""
-    return finished(folder, inputs_fingerprint(frames, references, config, seed, views), budget) is not None
-
-
 def _is_of(checkpoint: Path, fingerprint: str) -> bool:
     return checkpoints.fingerprint_of(checkpoint) == fingerprint
 

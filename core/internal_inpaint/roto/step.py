@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from internal_inpaint.context import Context
 from internal_inpaint.errors import BadInput
@@ -19,10 +16,9 @@ from internal_inpaint.files import write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.ledger import Ledger
-from internal_inpaint.reduce import reduced
+from internal_inpaint.resample import reduce_area, reduce_max, resize_matte
 from internal_inpaint.roto.config import RotoConfig, default_budget
-from internal_inpaint.roto.enlarge import enlarge_matte
-from internal_inpaint.roto.propagate import is_found, propagate
+from internal_inpaint.roto.propagate import propagate
 from internal_inpaint.roto.result import Propagated
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Picture, Shot, build_stores, by_frame, compact_frames, open_shot
@@ -46,15 +42,12 @@ def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
 
     Raises:
         Stopped: everything trained so far is saved.
-        BadInput: an empty matte, an output that will not do, or other mattes than the weights were trained with.
+        BadInput: an empty matte, or an output that will not do.
     """
     output = mattes_output(context.job, context.folder)
-    trained_with = context.folder.has_trained()
-    found = _earlier(context, shot, output) if trained_with else None
+    found = _earlier(context, shot, output) if context.folder.has_trained() else None
     if found is None:
-        # Where they are gone without a trace, finding them again is the only way to go on.
-        only_again = trained_with and context.folder.roto_result.is_file()
-        found = _propagate(context, shot, output, only_again)
+        found = _propagate(context, shot, output)
     _warn_of_doubt(context, shot, found, output)
     if context.job.task == "propagate-matte":
         return shot, found
@@ -103,12 +96,8 @@ def by_frame_number(shot: Shot, found: Propagated) -> tuple[dict[int, float], tu
     return confidence, tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
 
 
-def _propagate(context: Context, shot: Shot, output: str, only_again: bool) -> Propagated:
-    """Learn the object from the frames that have a matte, and write one for every frame.
-
-    Args:
-        only_again: refuse to find other mattes than those that the folder has: weights were trained with them.
-    """
+def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
+    """Learn the object from the frames that have a matte, and write one for every frame."""
     job, folder, events = context.job, context.folder, context.events
     writer = MatteWriter(shot, output)
     ledger = Ledger(folder.roto_written, writer)
@@ -117,23 +106,17 @@ def _propagate(context: Context, shot: Shot, output: str, only_again: bool) -> P
     if others and job.task == "propagate-matte":
         events.tell(warning=f"{others} matte(s) of another origin stand at the output: they will be replaced")
     store, references = _read(context, shot)
-    config, budget, views = RotoConfig(), budget_of(job, context.device), len(shot.views)
-    if only_again and not is_found(store.frames, references, config, budget, job.seed, folder.roto, views):
-        raise BadInput(
-            f"{folder} was trained with mattes found from another plate or other drawn mattes than these: "
-            "put those back, use another --work folder, or --restart to train anew"
-        )
     found = propagate(
         store.frames,
         store.state,
         references,
-        config,
-        budget,
+        RotoConfig(),
+        budget_of(job, context.device),
         context.device,
         job.seed,
         folder.roto,
         _hooks(context),
-        views,
+        len(shot.views),
     )
     events.tell(step=None, steps=None, loss=None, eta_s=None)
     refuse_changed(shot, folder, output)  # meanwhile
@@ -190,39 +173,32 @@ def _earlier(context: Context, shot: Shot, output: str) -> Propagated | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(context.folder.roto_result.read_text())
         writer = MatteWriter(shot, output)
-        # Earlier versions told the drawn mattes by their size too: what was trained with theirs must not be lost.
-        known = kept.pop("inputs") in (_inputs(shot), _inputs(shot, _size))
-        if known and all(writer.path(frame).is_file() for frame in shot.frames):
+        if kept.pop("inputs") == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
             found = Propagated(**kept)
             if len(found.confidence) == len(shot.pictures):
                 return found
     return None
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _inputs(shot: Shot) -> list:
+    """The files that mattes are found from, by frame and name: copied files have other times.
 
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _inputs(shot: Shot, drawn_by: Callable[[Path], object] = _digest) -> list:
-    """The files that mattes are found from, by frame, name and size: copied files have other times. Mattes are
-    few, and corrected in place; uncompressed, their size stays: they are told by what is in them."""
+    Plates are told by their size. Mattes are few and corrected in place, and uncompressed ones keep their size: they
+    are told by what is in them.
+    """
     plates = [(frame, shot.plate_header(frame).path) for frame in shot.frames]
     drawn = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
     return [
-        *([frame, path.name, _size(path)] for frame, path in plates),
-        *([frame, path.name, drawn_by(path)] for frame, path in drawn),
+        *([frame, path.name, path.stat().st_size] for frame, path in plates),
+        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in drawn),
     ]
 
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
-    small = reduced(matte[..., None], size)[..., 0]
+    small = reduce_area(matte, size)
     if (matte > 0.5).any() and not (small > 0.5).any():
-        small = F.adaptive_max_pool2d(torch.from_numpy(np.ascontiguousarray(matte))[None], size)[0].numpy()
+        small = reduce_max(matte, size)
     return small
 
 
@@ -241,4 +217,4 @@ def _matte(shot: Shot, found: Propagated, picture: Picture) -> np.ndarray:
     """The matte of one picture on the canvas ``[H, W]``: as drawn where it was drawn."""
     if shot.has_own_matte(picture):
         return shot.load_matte(picture.index)
-    return enlarge_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))
+    return resize_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))

@@ -1,4 +1,4 @@
-"""Pixels in and out: sequences, image files, colour, mattes, the frame store and the writer."""
+"""Reading and writing pixels: sequences, image files, colour, mattes, the frame store and the writer."""
 
 from internal_inpaint.shot.colour import Colour, WorkingSpace
 from internal_inpaint.shot.elements import ElementWriter
@@ -12,9 +12,6 @@ from internal_inpaint.shot.sequence import (
 )
 from internal_inpaint.shot.shot import Picture, PictureData, Shot, ShotSettings, by_frame, open_shot
 from internal_inpaint.shot.store import (
-    HOLE,
-    KNOWN,
-    VOID,
     FrameStore,
     build_store,
     build_stores,
@@ -27,9 +24,6 @@ from internal_inpaint.shot.writer import FILL_LAYER, FrameWriter, Patch
 
 __all__ = [
     "FILL_LAYER",
-    "HOLE",
-    "KNOWN",
-    "VOID",
     "Colour",
     "ElementWriter",
     "FrameSequence",

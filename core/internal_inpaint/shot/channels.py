@@ -1,8 +1,8 @@
-"""Which channels of a file are the picture and which is the matte: views, layers and channel names.
+"""Finds the picture's channels and the matte's channel in a file, by view, layer and channel name.
 
-A channel's full name is `layer.channel`; in a part that holds several views it is
-`layer.view.channel`, and the first view of `multiView` needs no name. Files of several parts say the
-view in each part's `view` attribute, and many writers put the layer into the part's name.
+A channel's full name is `layer.channel`. In a part that holds several views it is `layer.view.channel`, where the
+first view of `multiView` may be omitted. Multi-part files name the view in each part's `view` attribute, and many
+writers put the layer into the part's name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAIN_PART_NAMES = ("rgba", "rgb", "beauty", "main", "color", "colour")
 
 @dataclass(frozen=True)
 class NamedChannel:
-    """One channel taken apart. `view` is None when the channel belongs to no view in particular."""
+    """A parsed channel name. `view` is None if the channel belongs to no particular view."""
 
     part: int
     index: int
@@ -31,13 +31,13 @@ class NamedChannel:
 
     @property
     def short_name(self) -> str:
-        """The name without its view: what an artist calls the channel in every view."""
+        """The name without its view, which is the same in every view."""
         return f"{self.layer}.{self.base}" if self.layer else self.base
 
 
 @dataclass(frozen=True)
 class PictureChannels:
-    """Where the colour of one view is: three channels, or one that stands for all three when `grey`."""
+    """The colour channels of one view: three, or one luminance channel if `grey`."""
 
     part: int
     indices: tuple[int, ...]
@@ -49,19 +49,22 @@ class PictureChannels:
 
 
 def views_of(header: ImageHeader) -> tuple[str, ...]:
-    """The views in a file, the first one first; ('',) when it has no notion of views."""
+    """The views in a file, in file order; ('',) if the file has no views."""
     views = [view for part in header.parts for view in (part.views or ((part.view,) if part.view else ()))]
     return tuple(dict.fromkeys(views)) or ("",)
 
 
 def named_channels(header: ImageHeader) -> list[NamedChannel]:
-    """Every channel of every part, taken apart."""
+    """The parsed names of all channels of all parts."""
     return [_named(part, index, channel.name) for part in header.parts for index, channel in enumerate(part.channels)]
 
 
 def picture_channels(header: ImageHeader, view: str, layer: str | None) -> PictureChannels:
-    """The channels to fill in `view`: those of `layer`, else the main RGB, else the only RGB-like
-    layer, else luminance. Raises BadInput when there is no such layer or no clear choice."""
+    """The channels to fill in `view`.
+
+    These are the channels of `layer` if given, else the main RGB, else the only RGB-like layer, else luminance.
+    Raises BadInput if there is no such layer, or if the choice is ambiguous.
+    """
     groups: dict[tuple[int, str], list[NamedChannel]] = {}
     for channel in named_channels(header):
         if channel.view in (view, None):
@@ -73,7 +76,9 @@ def picture_channels(header: ImageHeader, view: str, layer: str | None) -> Pictu
             if layer in (key[1], labels[key]):
                 return found
         have = ", ".join(sorted({label or "the main RGB" for label in labels.values()})) or "none"
-        raise BadInput(f"layer {layer} of {_where(header, view)} is not there or has no colour; it has {have}")
+        raise BadInput(
+            f"{_where(header, view)} has no layer {layer} with colour channels; its layers with colour are: {have}"
+        )
     return _main_picture(header, view, coloured, labels)
 
 
@@ -95,8 +100,12 @@ def _main_picture(header, view: str, coloured: dict, labels: dict) -> PictureCha
 
 
 def matte_channel(header: ImageHeader, view: str, name: str | None, is_plate: bool) -> NamedChannel:
-    """The channel that is the matte of `view`: `name` (with or without layer and view), else alpha,
-    else the only channel, else the first; the plate itself must have an alpha. BadInput if not there."""
+    """The channel that holds the matte of `view`.
+
+    This is the channel `name` (with or without layer and view) if given, else alpha, else the only channel, else the
+    first. If the file is the plate itself, only alpha is used by default. Raises BadInput if there is no such
+    channel.
+    """
     views = views_of(header)
     if view not in views:
         view = views[0]
@@ -116,7 +125,7 @@ def matte_channel(header: ImageHeader, view: str, name: str | None, is_plate: bo
         lambda channel: name in (channel.layer, channel.base),
     )
     for rule in rules:
-        # A full name may be another view's on purpose, but the same name in this view comes first.
+        # A full name may refer to another view on purpose, but a match in this view takes precedence.
         found = [channel for channel in channels if rule(channel)]
         if len(found) == 1:
             return found[0]
@@ -128,8 +137,7 @@ def matte_channel(header: ImageHeader, view: str, name: str | None, is_plate: bo
 
 
 def view_prefix(part: Part, view: str) -> str:
-    """What goes between a new layer's name and the channel in this part: 'left.' for a view that is
-    not the first of a part that holds several, else nothing."""
+    """The view's prefix in a new channel name: 'left.' if the part holds several views and this is not the first."""
     return f"{view}." if view in part.views[1:] else ""
 
 
@@ -155,7 +163,7 @@ def _colour_of(part: int, group: list[NamedChannel]) -> PictureChannels | None:
 
 
 def _label(part: Part, layer: str) -> str:
-    """What the layer is called: its channels' prefix, else the part's name without its view."""
+    """The layer's name for messages: its channels' prefix, else the part's name without the view."""
     if layer or not part.name:
         return layer
     return re.sub(rf"[._-]?{re.escape(part.view)}$", "", part.name) if part.view else part.name

@@ -1,7 +1,7 @@
-"""Colour: file values to scene-linear through OpenColorIO, and scene-linear to the working space.
+"""Colour conversion: from file values to scene-linear with OpenColorIO, and from scene-linear to the working space.
 
-The working space is what the network sees: the ACEScct curve (Academy S-2016-001), mirrored for
-negative values, scaled so that the shot's own range is [-1, 1]. Nothing is clipped on either way.
+The network sees the working space: the ACEScct curve (Academy S-2016-001), mirrored for negative values and scaled so
+that the shot's own range is [-1, 1]. No conversion clips values.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ OFFSET = 0.0729055341958355
 LOG_OFFSET = 9.72
 LOG_SCALE = 17.52
 
-# Room at both ends of the working range, as a share of it: a fill may be a little brighter or darker
-# than everything known without leaving the range the network's last layer is comfortable in.
+# Margin at both ends of the working range, as a share of it. A fill may be slightly brighter or darker than all known
+# pixels, and the network's last layer works best away from the ends of its range.
 _MARGIN = 0.02
 
 _BUILT_IN_CONFIG = "ocio://default"
@@ -53,7 +53,7 @@ def inverse_curve(value: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WorkingSpace:
-    """The shot's working space; `low` and `high` are the curve values that become -1 and 1."""
+    """The shot's working space. `low` and `high` are the curve values that map to -1 and 1."""
 
     low: float
     high: float
@@ -89,13 +89,12 @@ class WorkingSpace:
 
 
 class Colour:
-    """The two ways between a file's own colour space and scene-linear.
+    """Converts between a file's own colour space and scene-linear.
 
-    `colorspace` is a name or role of the OpenColorIO config ($OCIO, else the built-in ACES config).
-    None means by `file_kind`: scene_linear for 'float' files; for 'integer' files the space that the
-    file's own metadata names (`hint`) where the config has it (a DPX may say so), else the config's
-    sRGB texture space.
-    Integer and float files alike come in as float32 RGB, integers scaled to 0..1.
+    `colorspace` is a name or role of the OpenColorIO config ($OCIO, else the built-in ACES config). With None,
+    'float' files are scene_linear. 'integer' files are in the space that the file's metadata names (`hint`, for
+    example in a DPX) if the config has it, else in the config's sRGB texture space. Input and output are float32 RGB;
+    integers are scaled to 0..1.
     """
 
     def __init__(self, colorspace: str | None, file_kind: str, hint: str = ""):
@@ -131,7 +130,7 @@ class Colour:
         folded = {name.lower(): name for name in known}
         close = difflib.get_close_matches(colorspace.lower(), folded, n=4, cutoff=0.3) or list(folded)[:4]
         names = ", ".join(folded[name] for name in close)
-        raise BadInput(f"--colorspace {colorspace} is not in the OpenColorIO config; close to it are {names}")
+        raise BadInput(f"--colorspace {colorspace} is not in the OpenColorIO config; similar names are {names}")
 
     def _processor(self, source: str, target: str) -> ocio.CPUProcessor:
         try:

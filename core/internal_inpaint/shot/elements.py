@@ -1,12 +1,12 @@
-"""Elements: the fill, the matte and the confidence as EXR sequences of their own, beside the result.
+"""Elements: the fill, the matte and the confidence as separate EXR sequences beside the result.
 
-For hosts whose readers see the first layer of a file only, and for whoever composites the fill himself. Half
-float, ZIP, with the plate's display window and the data window of the frame; a shot of several views gets files of
-several views: ``R`` is of the first one, ``right.R`` of a view named right.
+They are for hosts that read only the first layer of a file, and for artists who composite the fill themselves. The
+files are half float with ZIP compression, and have the plate's display window and the frame's data window. A shot
+with several views gets multi-view files: ``R`` belongs to the first view, ``right.R`` to a view named right.
 
     fill.####.exr         R, G, B, A: premultiplied, in the result's colour space; A is the grown and feathered matte
-    matte.####.exr        R, G, B, A, all of them that matte
-    confidence.####.exr   R, G, B: how far the shot shows what was filled, 1 outside the matte
+    matte.####.exr        R, G, B, A: the grown and feathered matte in every channel
+    confidence.####.exr   R, G, B: how well the fill agrees with what other frames show; 1 outside the matte
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ class ElementWriter:
     """Writes the elements of one shot.
 
     Args:
-        shot: whose frame numbers, windows and views the files get.
-        folder: for them; made if it is not there.
+        shot: the files get its frame numbers, windows and views.
+        folder: the folder for the files; it is created if needed.
 
     Raises:
-        BadInput: before any work is done: a name there is an input, or the folder cannot be written.
+        BadInput: an element would overwrite an input, or the folder cannot be written. Checked before any work is
+        done.
     """
 
     def __init__(self, shot: Shot, folder: str) -> None:
@@ -47,21 +48,24 @@ class ElementWriter:
         }
 
     def has(self, frame: int) -> bool:
-        """Whether all files of a frame are there."""
+        """Whether all element files of a frame exist."""
         return all(paths[frame].exists() for paths in self._paths.values())
 
     def refuse_result(self, results: FrameWriter) -> None:
-        """``BadInput`` where the result would have the name of an element."""
+        """Raise ``BadInput`` if the result would have the same file name as an element."""
         for frame in self._shot.frames:
             for name, paths in self._paths.items():
                 if paths[frame].resolve() == results.path(frame).resolve():
-                    raise BadInput(f"--output {results.path(frame)} is where --elements puts the {name}")
+                    raise BadInput(
+                        f"--output {results.path(frame)} is also the {name} file of --elements; choose another folder"
+                    )
 
     def write(self, frame: int, patches: dict[str, Patch]) -> None:
-        """Write one frame's elements, each to a temporary file first.
+        """Write the elements of one frame, each to a temporary file that is then renamed.
 
         Args:
-            patches: what goes into the result, with a confidence, by view; all views of the shot.
+            frame: the shot's frame number.
+            patches: the patch of every view of the shot, with a confidence.
 
         Raises:
             OutOfResources: the disk is full.
@@ -89,7 +93,7 @@ class ElementWriter:
             return np.repeat(sure[..., None], 3, axis=2)
         planes = np.zeros((*alpha.shape, 4), np.float32)
         rgb = patch.fill[inside][touched]
-        if self._shot.is_float:  # a float plate's file keeps its colour space, and its elements with it
+        if self._shot.is_float:  # a float plate's result keeps its colour space, so its elements do too
             rgb = self._shot.colour.from_scene_linear(rgb)
         planes[touched, :3] = rgb * alpha[touched][:, None]
         planes[..., 3] = alpha
@@ -125,7 +129,7 @@ def plain_spec(shot: Shot, window: Window, channels: str) -> oiio.ImageSpec:
 
 
 def write_plain(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
-    """``[h, w, channels]`` as one EXR. Raises ``OSError`` with OpenImageIO's words."""
+    """Write ``[h, w, channels]`` as one EXR. Raises ``OSError`` with OpenImageIO's error message."""
     limit = np.float32(np.finfo(np.float16).max)
     planes = np.ascontiguousarray(np.clip(planes, -limit, limit).astype(np.float16))
     target = oiio.ImageOutput.create(str(path))

@@ -1,14 +1,13 @@
-"""The attributes of an EXR file, byte for byte.
+"""Copies the attributes of an EXR file byte for byte.
 
-OpenImageIO keeps the attributes it knows how to translate. It drops empty strings, doubles, the
-preview and types of its own making, forgets the channels' pLinear hint, and adds `capDate`,
-`ResolutionUnit` and the like. A plate must come back with what it had, so the writer lets
-OpenImageIO write the pixels and then puts the plate's own attributes over the new file's: only what
-describes the storage itself (windows, channels, compression, tiles, chunks) is the new file's.
+OpenImageIO keeps only the attributes that it can translate. It drops empty strings, doubles, the preview and unknown
+types, loses the channels' pLinear hint, and adds attributes such as `capDate` and `ResolutionUnit`. The output must
+keep all of the plate's attributes. So the writer lets OpenImageIO write the pixels, and then replaces the new file's
+attributes with the plate's, except those that describe the storage (windows, channels, compression, tiles, chunks).
 
-Layout of an EXR file: magic, version and flags, one header a part (attributes as name, type, size,
-value; an empty name ends a header, an empty header ends several), then for every chunk its absolute
-offset, then the chunks.
+Layout of an EXR file: magic number, version and flags; one header per part (attributes as name, type, size, value; an
+empty name ends a header, and in a multi-part file an empty header ends the list); the absolute offset of every chunk;
+the chunks.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ def read_attributes(path: Path) -> list[Header]:
 
 
 def restore_attributes(written: Path, plate: Path) -> None:
-    """Gives `written`, which has the same parts as `plate` in the same order, the plate's attributes.
+    """Replaces the attributes of `written` with those of `plate`; both must have the same parts in the same order.
 
-    Attributes of `written` that the plate does not have are dropped; channels the plate does not have
-    stay. Raises ValueError when the files do not match, OSError when writing fails.
+    Attributes that the plate does not have are dropped; channels that it does not have stay. Raises ValueError if the
+    files do not match, OSError if writing fails.
     """
     plate_flags, plate_headers = _headers_of(plate)
     with written.open("rb") as source:
@@ -112,7 +111,7 @@ def _read_name(file: BinaryIO) -> str:
 
 
 def _read_offsets(file: BinaryIO, start: int, file_size: int) -> list[int]:
-    """All chunk offsets: the tables end where the first chunk begins."""
+    """All chunk offsets. The tables end where the first chunk begins."""
     offsets: list[int] = []
     first_chunk = file_size
     while start + 8 * len(offsets) < first_chunk:
@@ -132,7 +131,7 @@ def _merge(new: Header, plate: Header) -> Header:
         if name == "channels":
             merged[name] = _merge_channels(new[name], attribute)
         elif name in _STORAGE:
-            # The new file may not bother with a `type` or `chunkCount` that the plate spelled out.
+            # The new file may omit an optional `type` or `chunkCount` that the plate has.
             if name in new or name == "type" or (name == "chunkCount" and same_compression):
                 merged[name] = new.get(name, attribute)
         elif same_compression or name not in _LOSSY_ONLY:
@@ -147,7 +146,7 @@ def _merge_channels(new: Attribute, plate: Attribute) -> Attribute:
 
 
 def _channel_entries(value: bytes) -> dict[bytes, bytes]:
-    """Channel name with its ending zero, and the 16 bytes of type, flags and sampling after it."""
+    """Channel name with its terminating zero, mapped to the 16 bytes of type, flags and sampling that follow."""
     entries = {}
     position = 0
     while value[position : position + 1] not in (b"\0", b""):

@@ -1,7 +1,7 @@
-"""Image files as they are: headers and pixels in their own types, through OpenImageIO.
+"""Reads image files with OpenImageIO: headers, and pixels in their own types.
 
-Nothing here knows about frames, mattes or colour spaces. Windows follow OpenEXR: x grows to the
-right, y grows downwards, and a data window may lie anywhere relative to the display window.
+This module knows nothing about frames, mattes or colour spaces. Windows follow OpenEXR: x grows to the right, y grows
+downwards, and a data window may lie anywhere relative to the display window.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FLOAT_TYPES = ("half", "float")
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of pixels; `x`, `y` is its first pixel and may be negative."""
+    """A rectangle of pixels. `x`, `y` is its top left pixel and may be negative."""
 
     x: int
     y: int
@@ -48,12 +48,12 @@ class Window:
         return self.y + self.height
 
     def union(self, other: Window) -> Window:
-        """The smallest window that holds both."""
+        """The smallest window that contains both."""
         x, y = min(self.x, other.x), min(self.y, other.y)
         return Window(x, y, max(self.right, other.right) - x, max(self.bottom, other.bottom) - y)
 
     def intersection(self, other: Window) -> Window:
-        """The part both have in common; its width or height is 0 when they do not meet."""
+        """The common part of both; its width or height is 0 if they do not overlap."""
         x, y = max(self.x, other.x), max(self.y, other.y)
         width = max(0, min(self.right, other.right) - x)
         return Window(x, y, width, max(0, min(self.bottom, other.bottom) - y))
@@ -79,8 +79,8 @@ class Channel:
 class Part:
     """One part (subimage) of a file, as its header describes it.
 
-    `views` is the `multiView` list of a part that holds several views, `view` the `view` attribute
-    of a part that holds one; both are empty when the file says nothing about views.
+    `views` is the `multiView` list of a part that holds several views; `view` is the `view` attribute of a part that
+    holds one. Both are empty if the file has no views.
     """
 
     index: int
@@ -97,7 +97,7 @@ class Part:
 
     @property
     def type_runs(self) -> tuple[tuple[int, int, str], ...]:
-        """The channels as (first, end, type), neighbours of one type together."""
+        """Runs of neighbouring channels of the same type, as (first, end, type)."""
         runs: list[tuple[int, int, str]] = []
         for index, channel in enumerate(self.channels):
             if runs and runs[-1][2] == channel.type:
@@ -109,7 +109,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the headers of one file say; `kind` is OpenImageIO's format name ('openexr', 'png', ...)."""
+    """The headers of one file. `kind` is OpenImageIO's format name ('openexr', 'png', ...)."""
 
     path: Path
     kind: str
@@ -117,7 +117,7 @@ class ImageHeader:
 
 
 class NativePixels:
-    """All pixels of one part, every channel in the type it has in the file."""
+    """All pixels of one part, every channel in its own type in the file."""
 
     def __init__(self, part: Part, runs: list[np.ndarray]):
         self.part = part
@@ -133,7 +133,7 @@ class NativePixels:
 
 @contextmanager
 def opened(path: Path, what: str) -> Iterator[oiio.ImageInput]:
-    """Opens `path` with unassociated alpha left as it is; BadInput names the file when it cannot be read."""
+    """Opens `path` and leaves unassociated alpha as it is. Raises BadInput, with the file's name, if it cannot."""
     if not path.exists():
         raise BadInput(f"{what} file {path} does not exist; check the name")
     if not path.is_file() or not os.access(path, os.R_OK):
@@ -150,26 +150,26 @@ def opened(path: Path, what: str) -> Iterator[oiio.ImageInput]:
 
 
 def read_header(path: Path, what: str = "plate") -> ImageHeader:
-    """Reads the headers of every part of `path`; raises BadInput for what cannot be used as an image."""
+    """Reads the headers of every part of `path`. Raises BadInput if the file cannot be used as a picture."""
     with opened(path, what) as source:
         parts: list[Part] = []
         while source.seek_subimage(len(parts), 0):
             spec = source.spec()
             _refuse_unusable(path, what, spec, source.seek_subimage(len(parts), 1))
             parts.append(_part(len(parts), spec))
-        # A damaged later part looks like the end of the file to seek_subimage, and has left an error.
+        # To seek_subimage, a damaged later part looks like the end of the file; it also sets an error.
         reason = _reason(source.geterror) if source.has_error else ""
         declared = source_subimages(source)
         if len(parts) < declared:
             raise BadInput(_damaged(path, what, reason or "some of its parts are missing"))
         kind = source.format_name()
     if kind not in ("openexr", "tiff"):
-        parts = parts[:1]  # Pages and thumbnails of other formats are no part of the picture.
+        parts = parts[:1]  # In other formats, further subimages are pages or thumbnails.
     return ImageHeader(path, kind, tuple(parts))
 
 
 def source_subimages(source: oiio.ImageInput) -> int:
-    """How many parts the open file says it has (1 when it does not say)."""
+    """The number of parts that the open file declares (1 if it declares none)."""
     source.seek_subimage(0, 0)
     return source.spec().get_int_attribute("oiio:subimages", 1)
 
@@ -177,7 +177,7 @@ def source_subimages(source: oiio.ImageInput) -> int:
 def read_channels(header: ImageHeader, part: int, indices: tuple[int, ...], what: str = "plate") -> np.ndarray:
     """Channels `indices` of one part as float32 [H, W, len(indices)] over its data window, as stored.
 
-    Integers are scaled to 0..1. Raises BadInput for damaged pixels: a partly readable file is refused.
+    Integers are scaled to 0..1. Raises BadInput if pixels are damaged, even if only some of them are.
     """
     with opened(header.path, what) as source:
         first, end = min(indices), max(indices) + 1
@@ -189,7 +189,7 @@ def read_channels(header: ImageHeader, part: int, indices: tuple[int, ...], what
 
 
 def read_native(header: ImageHeader, part: int, what: str = "plate") -> NativePixels:
-    """All pixels of one part, bit for bit, every channel in its own type; BadInput if damaged."""
+    """All pixels of one part, bit for bit, every channel in its own type. Raises BadInput if they are damaged."""
     description = header.parts[part]
     with opened(header.path, what) as source:
         runs = [
@@ -245,7 +245,7 @@ def _refuse_unusable(path: Path, what: str, spec: oiio.ImageSpec, has_mip_levels
 
 
 def _reason(geterror) -> str:
-    """OpenImageIO's own words in one line; its binding cannot decode the message of some damaged files."""
+    """OpenImageIO's error message in one line. Its binding cannot decode the message for some damaged files."""
     try:
         message = geterror()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""How one part of a plate is stored in the new file: types, compression, and values in those types."""
+"""The storage of one plate part in the output file: channel types, compression, conversion of values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOSSLESS = "zip"
 
 _HALF_MAX = 65504.0
 _LOSSY = ("dwaa", "dwab", "b44", "b44a")
-# These store a 32-bit integer and a float with the same bits alike; see `_declared_type`.
+# These compress a 32-bit integer and a float with the same bits to the same bytes; see `_declared_type`.
 _TYPE_BLIND = ("none", "rle", "zip", "zips", "piz")
 # Attributes that describe the old file's encoding and would be wrong in a scene-linear EXR.
 _FOREIGN = (
@@ -35,10 +35,10 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class PartLayout:
-    """How one part is stored: its OpenImageIO spec, and how pixels are handed over.
+    """The storage of one part: its OpenImageIO spec, and the types in which pixels are passed to OpenImageIO.
 
     keeps_values: channels keep the plate's values; otherwise integers become scene-linear half.
-    is_native: all channels are handed over in their one own type; otherwise as `dtype`.
+    is_native: all channels have the same type and are passed in it; otherwise as `dtype`.
     fill_views: the views whose `inpaint` layer is added to this part, four channels each.
     confidence_views: the views whose `confidence` layer is added after those, one channel each.
     """
@@ -60,7 +60,7 @@ def part_layout(
     fill_views: tuple[str, ...],
     confidence_views: tuple[str, ...] = (),
 ) -> PartLayout:
-    """Works out how `part` of the plate is stored in a file of `file_format`."""
+    """Chooses how `part` of the plate is stored in a file of `file_format`."""
     with opened(header.path, "plate") as source:
         source.seek_subimage(part.index, 0)
         spec = oiio.ImageSpec(source.spec())
@@ -85,7 +85,7 @@ def part_layout(
 
 
 def kept_compression(part: Part) -> str:
-    """An EXR part's compression, or a lossless one where it would change pixels outside the matte."""
+    """An EXR part's compression, or a lossless one if it would change pixels outside the matte."""
     name = part.compression.split(":")[0] or "none"
     types = {channel.type for channel in part.channels}
     lossy = name in _LOSSY or (name == "pxr24" and "float" in types)
@@ -94,12 +94,12 @@ def kept_compression(part: Part) -> str:
 
 
 def mixes_tiles(header: ImageHeader) -> bool:
-    """Whether some parts are tiled and some are not, which OpenImageIO cannot write in one file."""
+    """Whether only some of the parts are tiled, which OpenImageIO cannot write to one file."""
     return len({part.tiled for part in header.parts}) > 1
 
 
 def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Float values to a sample type: integers rounded and clipped to 0..1, floats kept finite."""
+    """Converts float values to a sample type. Integers are rounded and clipped to 0..1; floats stay finite."""
     if dtype.kind == "u":
         peak = np.iinfo(dtype).max
         return np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0).astype(np.float64) * peak).astype(dtype)
@@ -108,7 +108,7 @@ def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def join_planes(layout: PartLayout, planes: list[np.ndarray]) -> np.ndarray:
-    """Planes of several types as the one array OpenImageIO takes, with room for new layers: [H, W, C]."""
+    """Joins planes of several types to the one array that OpenImageIO takes, with room for new layers: [H, W, C]."""
     whole = np.zeros((*planes[0].shape, layout.spec.nchannels), layout.dtype)
     for index, plane in enumerate(planes):
         whole[..., index] = plane.view(np.float32) if plane.dtype == np.uint32 else plane
@@ -122,11 +122,11 @@ def unit_planes(native: NativePixels) -> list[np.ndarray]:
 
 
 def _declared_type(type_name: str, part: Part) -> str:
-    """The type a channel is declared with to OpenImageIO.
+    """The type with which a channel is declared to OpenImageIO.
 
-    OpenImageIO takes a part of mixed types in one type only, and its way from there to 32-bit
-    integers loses bits. So an integer channel among others goes as the float with the same bits, and
-    gets its own type back when the plate's attributes are restored.
+    OpenImageIO takes the pixels of a part with mixed types in one type only, and its conversion to 32-bit integers
+    loses bits. So an integer channel in such a part is passed as floats with the same bits. It gets its own type back
+    when the plate's attributes are restored.
     """
     return "float" if type_name == "uint" and len(part.type_runs) > 1 else type_name
 
@@ -143,10 +143,10 @@ def _set_storage(spec: oiio.ImageSpec, header: ImageHeader, part: Part, file_for
         spec.tile_width = spec.tile_height = 0
         spec.attribute("compression", LOSSLESS)
         if not spec.get_string_attribute("DateTime"):
-            spec.attribute("DateTime", "")  # An empty one keeps OpenImageIO from adding today's.
+            spec.attribute("DateTime", "")  # An empty value keeps OpenImageIO from adding today's date.
     else:
         if header.kind != file_format or part.compression.startswith("jpeg"):
             spec.erase_attribute("compression")
         if header.kind != file_format:
-            # Alpha goes over as it was read, without a division on the way.
+            # Alpha is written as it was read, without unpremultiplying.
             spec.attribute("oiio:UnassociatedAlpha", 1)

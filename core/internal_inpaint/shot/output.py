@@ -1,4 +1,4 @@
-"""Where frames are written to, and every reason not to: checked before any work is done."""
+"""The output files, and every check that can refuse them before any work is done."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from internal_inpaint.shot.layout import CONFIDENCE_LAYER, FILL_LAYER, LOSSLESS,
 from internal_inpaint.shot.sequence import output_path
 from internal_inpaint.shot.shot import Shot
 
-# Formats that hold what they are given exactly.
+# Formats that store pixel values exactly.
 _FORMATS = {".exr": "openexr", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dpx": "dpx"}
 
 
 def output_paths(shot: Shot, output: str, option: str = "--output") -> dict[int, Path]:
-    """The file of every frame; BadInput if one is an input, a folder, or cannot be written."""
+    """The output file of every frame. Raises BadInput if one is an input or a folder, or cannot be written."""
     paths = {frame: output_path(output, frame, len(shot.frames) > 1) for frame in shot.frames}
     _refuse_inputs(shot, f"{option} {output}", paths)
     _refuse_input_folders(shot, f"{option} {output}", paths)
@@ -25,36 +25,36 @@ def output_paths(shot: Shot, output: str, option: str = "--output") -> dict[int,
 
 
 def output_format(shot: Shot, output: str, fill_layer: bool, confidence_layer: bool = False) -> str:
-    """The output's OpenImageIO format; BadInput if it cannot hold this plate exactly."""
+    """The output's OpenImageIO format. Raises BadInput if that format cannot store this plate exactly."""
     extension = Path(output).suffix.lower()
     if Path(output).is_dir() or not extension or set(extension) <= set(".#@"):
-        raise BadInput(f"--output {output} names no kind of file; add a name such as {output}/clean.####.exr")
+        raise BadInput(f"--output {output} has no file extension; add a file name such as {output}/clean.####.exr")
     kind = _FORMATS.get(extension)
     if kind is None:
         raise BadInput(
-            f"--output {output} would be a '{extension}' file; choose .exr, or for integer plates "
-            f".png, .tif or .dpx (which keep the plate's values exactly)"
+            f"--output {output} has the unsupported extension '{extension}'; choose .exr, or for integer plates "
+            f".png, .tif or .dpx"
         )
     header = shot.plate_header(shot.frames[0])
     if kind != "openexr":
         if shot.is_float and kind != header.kind:
-            raise BadInput(f"--output {output} cannot hold a float plate; choose .exr")
+            raise BadInput(f"--output {output} cannot store a float plate; choose .exr")
         if fill_layer:
-            raise BadInput(f"--output {output} has no layers for the fill; choose .exr")
+            raise BadInput(f"--output {output} cannot store the fill layer; choose .exr")
         if confidence_layer:
-            raise BadInput(f"--output {output} has no layers for the confidence; choose .exr")
+            raise BadInput(f"--output {output} cannot store the confidence layer; choose .exr")
     names = {channel.name for part in header.parts for channel in part.channels}
     if fill_layer and any(name.startswith(f"{FILL_LAYER}.") for name in names):
-        raise BadInput(f"plate file {header.path} already has a layer {FILL_LAYER}; leave the fill layer out")
+        raise BadInput(f"plate file {header.path} already has a layer {FILL_LAYER}; leave out --fill-layer")
     if confidence_layer and any(name.startswith(f"{CONFIDENCE_LAYER}.") for name in names):
         raise BadInput(
-            f"plate file {header.path} already has a layer {CONFIDENCE_LAYER}; leave the confidence layer out"
+            f"plate file {header.path} already has a layer {CONFIDENCE_LAYER}; leave out --confidence-layer"
         )
     return kind
 
 
 def output_warnings(shot: Shot, file_format: str) -> list[str]:
-    """What of the plate the output cannot keep, one sentence each."""
+    """What the output cannot keep of the plate, one sentence each."""
     header = shot.plate_header(shot.frames[0])
     if file_format == "openexr" and not shot.is_float:
         space = shot.colour.name
@@ -75,13 +75,13 @@ def output_warnings(shot: Shot, file_format: str) -> list[str]:
 
 
 def _refuse_inputs(shot: Shot, given: str, paths: dict[int, Path]) -> None:
-    """BadInput when any output is a plate or matte file, through whatever name or link."""
+    """Raises BadInput if an output file is a plate or matte file, even through another name or a link."""
     inputs = [
         (what, sequence.path(frame))
         for what, sequence in (("plate", shot.plate_sequence), ("matte", shot.matte_sequence))
         for frame in sequence.frames
     ]
-    # By name as well as by file: a disk may ignore case, or the file may be reached again tomorrow.
+    # By name as well as by file: a file system may ignore case, and an input may be missing for the moment.
     by_name = {str(path.resolve()).casefold(): (what, path) for what, path in inputs}
     by_file = {_identity(path): (what, path) for what, path in inputs if path.exists()}
     for path in paths.values():
@@ -95,15 +95,18 @@ def _refuse_inputs(shot: Shot, given: str, paths: dict[int, Path]) -> None:
 
 
 def _refuse_input_folders(shot: Shot, given: str, paths: dict[int, Path]) -> None:
-    """BadInput where a second sequence would stand in a folder given as an input: the run could not go on."""
+    """Raises BadInput if the output would add a second sequence to a folder that was given as an input.
+
+    The run could not be resumed then: the folder would hold two sequences.
+    """
     folders = {path.parent.resolve() for path in paths.values()}
     for what, named in (("plate", shot.settings.plate), ("matte", shot.settings.matte)):
         if named is None or not (folder := Path(named).expanduser()).is_dir():
             continue
         if folder.resolve() in folders:
             raise BadInput(
-                f"{given} would put a second sequence into the folder that is given as the {what}, {named}; "
-                f"name the {what} by its files, such as {what}.####.exr, or write elsewhere"
+                f"{given} would write a second sequence into {named}, the folder given as the {what}; give the "
+                f"{what} as a pattern such as {what}.####.exr, or write to another folder"
             )
 
 

@@ -1,7 +1,7 @@
-"""Frame sequences on disk, through Fileseq: patterns, folders, single files and frame ranges.
+"""Frame sequences on disk (with Fileseq): patterns, folders, single files and frame ranges.
 
-A pattern's padding counts one digit a character, as `%04d` does: `####`, `@@@@` and `%04d` all mean
-four digits. A single `#`, `@` or `%d` takes whatever padding the files have.
+Each character of a pattern's padding is one digit: `####`, `@@@@` and `%04d` all mean four digits. A single `#`, `@`
+or `%d` matches any padding.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _RANGE = re.compile(r"-?\d+(?:--?\d+(?:x[1-9]\d*)?)?")
 
 @dataclass(frozen=True)
 class FrameSequence:
-    """Files of one image sequence. `frames` are the shot's own numbers, ascending.
+    """The files of one image sequence. `frames` are the shot's own numbers, ascending.
 
-    `numbered` is False for a single file whose name holds no frame number; it is frame 1, and `path`
-    gives it for every frame, so that it can serve as a static matte.
+    `numbered` is False for a single file without a frame number in its name. That file is frame 1, and `path` returns
+    it for every frame, so that it can be used as a static matte.
     """
 
     pattern: str
@@ -44,9 +44,9 @@ class FrameSequence:
 
 
 def find_sequence(pattern: str, what: str = "plate") -> FrameSequence:
-    """Lists the frames that exist for a pattern, a folder holding one sequence, or a single file.
+    """Lists the existing frames of a pattern, of a folder that holds one sequence, or of a single file.
 
-    `what` names the input in errors. Raises BadInput when nothing, or more than one sequence, is found.
+    `what` names the input in error messages. Raises BadInput if there is no sequence, or more than one.
     """
     if not pattern:
         raise BadInput(f"the {what} is empty; give a pattern such as {what}.####.exr")
@@ -63,27 +63,29 @@ def find_sequence(pattern: str, what: str = "plate") -> FrameSequence:
 
 
 def has_frame_token(pattern: str) -> bool:
-    """Whether the file name holds a place for the frame number ('####', '@@@@', '%04d', ...)."""
+    """Whether the file name contains a frame number token ('####', '@@@@', '%04d', ...)."""
     template = _template(Path(pattern).name)
     return bool(template.padding()) and template.frameSet() is None
 
 
 def output_path(pattern: str, frame: int, several: bool = True) -> Path:
-    """The file that `frame` is written to; BadInput if `several` frames would share one file."""
+    """The output file of `frame`. Raises BadInput if `several` frames would share one file."""
     path = Path(pattern).expanduser()
     if not path.name or pattern.endswith(("/", "\\")) or path.is_dir():
         raise BadInput(f"--output {pattern} is a folder; add a file name such as clean.####.exr")
     if has_frame_token(str(path)):
         return _numbered(path, frame)
     if several:
-        raise BadInput(f"--output {pattern} has no frame number while the shot has several frames; add #### to it")
+        raise BadInput(
+            f"--output {pattern} has no frame number, but the shot has several frames; add #### to the name"
+        )
     return path
 
 
 def parse_frame_range(text: str) -> tuple[int, ...]:
-    """'1001-1080', '1001-1010,1020', '1001-1080x2' as ascending frame numbers; BadInput otherwise."""
+    """Parses '1001-1080', '1001-1010,1020' or '1001-1080x2' to ascending frame numbers. Raises BadInput otherwise."""
     chunks = [chunk.strip() for chunk in text.split(",")]
-    message = f"frame range '{text}' is not understood; write it as 1001-1080, 1001-1010,1020 or 1001-1080x2"
+    message = f"frame range '{text}' is not valid; write it as 1001-1080, 1001-1010,1020 or 1001-1080x2"
     if not all(_RANGE.fullmatch(chunk) for chunk in chunks):
         raise BadInput(message)
     try:
@@ -93,12 +95,12 @@ def parse_frame_range(text: str) -> tuple[int, ...]:
 
 
 def compact_frames(frames: Iterable[int]) -> str:
-    """Frame numbers for a person to read: '1012-1014, 1020'."""
+    """Frame numbers in a readable form: '1012-1014, 1020'."""
     return fileseq.framesToFrameRange(sorted(frames)).replace(",", ", ")
 
 
 def select_frames(plate: FrameSequence, frame_range: str | None) -> tuple[int, ...]:
-    """The frames of the plate that a run works on, without gaps, or BadInput naming the missing ones."""
+    """The frames of the plate to process. Raises BadInput, with the missing frames, if there are gaps."""
     if not frame_range:
         missing = set(range(plate.frames[0], plate.frames[-1] + 1)) - set(plate.frames)
         if missing:
@@ -135,11 +137,13 @@ def _in_folder(folder: Path, what: str) -> FrameSequence:
         if _IMAGE_EXTENSIONS.fullmatch(sequence.extension())
     ]
     if not found:
-        raise BadInput(f"{what} folder {folder} holds no images; check the name")
+        raise BadInput(f"{what} folder {folder} contains no images; check the name")
     if len(found) > 1:
         names = ", ".join(f"{s.basename()}{s.padding()}{s.extension()}" for s in found[:4])
         more = ", ..." if len(found) > 4 else ""
-        raise BadInput(f"{what} folder {folder} holds {len(found)} sequences ({names}{more}); name one of them")
+        raise BadInput(
+            f"{what} folder {folder} contains {len(found)} sequences ({names}{more}); give the pattern of one of them"
+        )
     if len(found[0]) == 1:
         return _single_file(folder / found[0][0])
     return _sequence(folder, found[0], found[0].zfill(), found[0].frameSet())
@@ -154,15 +158,17 @@ def _on_disk(path: Path, what: str) -> FrameSequence:
     numbers = [number for number in numbers if re.fullmatch(r"-?\d+", number)]
     width = template.zfill()
     if width > 1:
-        # Numbers that outgrow the padding belong to the sequence; padded ones of another width do not.
+        # Numbers longer than the padding belong to the sequence; numbers padded to another width do not.
         fitting = [number for number in numbers if str(int(number)).zfill(width) == number]
     else:
         fitting = numbers
         width = max((len(number) for number in numbers if _is_padded(number)), default=1)
         if any(str(int(number)).zfill(width) != number for number in numbers):
-            raise BadInput(f"{what} {path} matches several paddings; write the padding out, for example ####")
+            raise BadInput(
+                f"{what} {path} matches files with different paddings; write the padding out, such as ####"
+            )
     if not fitting:
-        have = f"; there is {before}{numbers[0]}{after}" if numbers else ""
+        have = f" (found {before}{numbers[0]}{after})" if numbers else ""
         raise BadInput(f"no {what} frames match {path}; check the name and the padding{have}")
     return _sequence(path.parent, template, width, map(int, fitting))
 
@@ -182,10 +188,10 @@ def _numbered(pattern: Path, frame: int) -> Path:
 
 @lru_cache(maxsize=64)
 def _template(name: str) -> fileseq.FileSequence:
-    """A file name taken apart. Only the name: folders may have any character in theirs."""
-    message = f"file name {name} is not understood; write the frame number once, as ####"
-    if "<" in name:  # Fileseq drops what it takes for a <UDIM>: frames would go to files of another name
-        raise BadInput(f"file name {name} is not understood; leave < and > out of it")
+    """A parsed file name. Only the name is parsed: folder names may contain any character."""
+    message = f"file name {name} is not valid; write the frame number once, as ####"
+    if "<" in name:  # Fileseq drops what looks like <UDIM>: frames would go to files with another name
+        raise BadInput(f"file name {name} is not valid; remove < and >")
     try:
         template = fileseq.FileSequence(name, pad_style=_STYLE)
     except fileseq.exceptions.FileSeqException as error:

@@ -1,4 +1,4 @@
-"""A shot: a plate sequence and its matte, opened, checked and read picture by picture."""
+"""A shot: a plate sequence and its matte. Opens it, checks it, and reads it one picture at a time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from internal_inpaint.shot.sequence import (
     select_frames,
 )
 
-# Defaults as shares of the plate's height: enough for a matte drawn tightly on the object.
+# Defaults as shares of the plate's height: enough for a matte drawn tightly around the object.
 _DEFAULT_GROW = 0.01
 _DEFAULT_FEATHER = 0.005
 
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """What a user says about a shot.
+    """The user's settings for a shot.
 
-    `matte` None takes the plate's own alpha (or its `matte_channel`). `frames` None takes every frame
-    of the plate. `grow` and `feather` are pixels at plate size; None is 1 % and 0.5 % of the plate's
-    height. `view` None takes all views, `layer` None the main RGB, `colorspace` None the file's own.
-    `matte_frame` names the frames that have a matte, None takes those that the matte sequence has.
+    `matte`: None uses the plate's own alpha (or its `matte_channel`). `frames`: None uses every frame of the plate.
+    `grow` and `feather`: pixels at plate size; None is 1 % and 0.5 % of the plate's height. `view`: None uses all
+    views. `layer`: None uses the main RGB. `colorspace`: None uses the file's own. `matte_frame`: the frames that
+    have a matte; None uses the frames that the matte sequence has.
     """
 
     plate: str
@@ -49,7 +49,7 @@ class ShotSettings:
 
 @dataclass(frozen=True)
 class Picture:
-    """One view of one frame; `index` counts from 0 over the whole shot, `frame` is the shot's number."""
+    """One view of one frame. `index` counts from 0 over the whole shot; `frame` is the shot's own number."""
 
     index: int
     frame: int
@@ -61,11 +61,11 @@ class PictureData:
     """The pixels of one picture on the shot's canvas, H x W.
 
     rgb: float32 [H, W, 3] scene-linear; 0 outside the data window and where a channel is NaN or Inf.
-    alpha: float32 [H, W], the matte grown and feathered, which the fill is composited with; a NaN or
-        Inf pixel under any of it is replaced wholly (alpha 1), since nothing can be mixed with it.
-    hole: bool [H, W], what the network must not see as known: the grown matte, and NaN or Inf pixels.
-    void: bool [H, W], outside the frame's own data window.
-    broken: bool [H, W], NaN or Inf in the plate.
+    alpha: float32 [H, W], the grown and feathered matte that composites the fill. It is 1 on NaN and Inf pixels that
+        it touches at all, because they cannot be blended.
+    hole: bool [H, W], pixels that the network must not treat as known: the grown matte, and NaN or Inf pixels.
+    void: bool [H, W], pixels outside the frame's own data window.
+    broken: bool [H, W], NaN or Inf pixels in the plate.
     """
 
     rgb: np.ndarray
@@ -78,10 +78,10 @@ class PictureData:
 class Shot:
     """An opened shot. Every header has been read and checked; pixels are read by `load`.
 
-    Attributes: `settings`; `frames`, the shot's own frame numbers; `views` (('',) when there is one);
-    `pictures`, all views of all frames; `canvas`, the union of all data windows, which is what gets
-    filled; `display`; `pixel_aspect`; `colour`; `grow` and `feather` in whole pixels; `warnings`;
-    `plate_sequence` and `matte_sequence`; `reference_frames`, those that have a matte.
+    Attributes: `settings`; `frames`, the shot's own frame numbers; `views` (('',) if the file has no views);
+    `pictures`, all views of all frames; `canvas`, the union of all data windows, in which the hole is filled;
+    `display`; `pixel_aspect`; `colour`; `grow` and `feather` in whole pixels; `warnings`; `plate_sequence` and
+    `matte_sequence`; `reference_frames`, the frames that have a matte.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class Shot:
         plates: dict[int, ImageHeader],
         mattes: dict[int, ImageHeader],
     ):
-        """Checks headers against each other; use `open_shot`. BadInput for whatever does not fit.
+        """Checks that the headers fit together; raises BadInput if they do not. Use `open_shot` instead.
 
-        `mattes` may lack frames: their matte is still to be propagated (`has_all_mattes`).
+        `mattes` may lack frames: their mattes are propagated later (`has_all_mattes`).
         """
         self.settings = settings
         self.plate_sequence = plate_sequence
@@ -133,7 +133,7 @@ class Shot:
         return len(self.reference_frames) == len(self.frames)
 
     def has_own_matte(self, picture: Picture) -> bool:
-        """Whether somebody has drawn this picture's matte: of a matte without views, the first view's."""
+        """Whether this picture has a drawn matte. A matte without views belongs to the first view."""
         if picture.frame not in self._mattes:
             return False
         return picture.view in views_of(self._mattes[picture.frame]) or picture.view == self.views[0]
@@ -147,18 +147,18 @@ class Shot:
         return self._mattes[frame]
 
     def picture_channels(self, picture: Picture) -> PictureChannels:
-        """Where in its file the colour of a picture is."""
+        """The colour channels of a picture in its file."""
         return self._channels[picture.frame, picture.view]
 
     def data_window(self, picture: Picture) -> Window:
-        """The data window of the part that holds a picture."""
+        """The data window of a picture's part."""
         header = self._plates[picture.frame]
         return header.parts[self.picture_channels(picture).part].data
 
     def load(self, index: int, with_matte: bool = True) -> PictureData:
-        """Reads one picture and its matte (none where the frame has none); BadInput names a damaged file.
+        """Reads one picture and its matte, if the frame has one. Raises BadInput if a file is damaged.
 
-        Without its matte, only NaN and Inf pixels are a hole.
+        Without a matte, only NaN and Inf pixels are a hole.
         """
         picture = self.pictures[index]
         channels = self.picture_channels(picture)
@@ -182,7 +182,7 @@ class Shot:
         return PictureData(rgb, alpha, (hole | broken) & ~void, void, broken)
 
     def load_matte(self, index: int) -> np.ndarray:
-        """The matte of one picture as drawn (not grown), float32 [H, W] in 0..1 on the canvas."""
+        """The matte of one picture as drawn, before grow and feather: float32 [H, W] in 0..1 on the canvas."""
         picture = self.pictures[index]
         header = self._mattes[picture.frame]
         channel = self._matte_channels[picture.frame, picture.view]
@@ -196,14 +196,16 @@ class Shot:
     def _check_plate(self, picture: Picture) -> None:
         header = self._plates[picture.frame]
         if self.views != ("",) and picture.view not in views_of(header):
-            raise BadInput(f"plate file {header.path} has no view {picture.view}; its other frames have one")
+            raise BadInput(
+                f"plate file {header.path} has no view {picture.view}, but the first frame has; render it again"
+            )
         channels = picture_channels(header, picture.view, self.settings.layer)
         part = header.parts[channels.part]
         if part.display != self.display:
             first = self._plates[self.frames[0]].path
             raise BadInput(
-                f"plate file {header.path} is {part.display} while {first} is {self.display} "
-                f"(display window); all frames of a shot must have one format"
+                f"plate file {header.path} is {part.display}, but {first} is {self.display} (display window); "
+                f"render all frames of a shot in the same format"
             )
         kinds = {part.channels[index].type for index in channels.indices}
         if header.kind == "openexr" and not kinds <= set(FLOAT_TYPES):
@@ -216,9 +218,9 @@ class Shot:
         channel = matte_channel(header, picture.view, self.settings.matte_channel, self._matte_is_plate)
         display = header.parts[channel.part].display
         if matte_is_proxy(display, self.display, str(header.path), str(self._plates[picture.frame].path)):
-            self._warn(f"the matte is {display} and the plate {self.display}: it is resampled to the plate")
+            self._warn(f"the matte is {display} and the plate is {self.display}: the matte is resampled to the plate")
         if self.has_all_mattes and len(self.views) > 1 and picture.view not in views_of(header):
-            self._warn(f"the matte has no view {picture.view}: its first view is used for it")
+            self._warn(f"the matte has no view {picture.view}: its first view is used instead")
         self._matte_channels[picture.frame, picture.view] = channel
 
     def _warn(self, message: str) -> None:
@@ -235,7 +237,7 @@ def by_frame(pictures: Iterable[Picture]) -> dict[int, list[Picture]]:
 
 
 def open_shot(settings: ShotSettings) -> Shot:
-    """Finds the sequences, reads every header and checks that they make a shot; BadInput otherwise."""
+    """Finds the sequences, reads every header and checks that they fit together. Raises BadInput if they do not."""
     plate = find_sequence(settings.plate, "plate")
     frames = select_frames(plate, settings.frames)
     plates = {frame: read_header(plate.path(frame), "plate") for frame in frames}
@@ -245,21 +247,21 @@ def open_shot(settings: ShotSettings) -> Shot:
     if settings.matte_frame is not None:
         chosen = _named_frames(settings.matte_frame, frames, plate, matte)
     elif not matte.numbered or (not plate.numbered and len(matte.frames) == 1):
-        # Of two single files the matte is the plate's, whatever number one of them happens to have.
+        # With two single files, the matte belongs to the plate, whatever number either name contains.
         header = read_header(matte.path(matte.frames[0]), "matte")
         shot = Shot(settings, plate, matte, plates, dict.fromkeys(frames, header))
         if len(frames) > 1:
             shot.warnings.append(
-                f"matte {matte.pattern} has no frame number: it is used for every frame "
-                f"(for one frame only, name it with --matte-frame)"
+                f"matte {matte.pattern} has no frame number, so it is used for every frame "
+                f"(if it belongs to one frame only, name that frame with --matte-frame)"
             )
         return shot
     else:
         chosen = tuple(frame for frame in frames if frame in set(matte.frames))
         if not chosen:
             raise BadInput(
-                f"matte {matte.pattern} has no frames {compact_frames(frames)}; "
-                f"add one, or choose frames that have a matte with --frames"
+                f"matte {matte.pattern} has none of the frames {compact_frames(frames)}; "
+                f"add one, or use --frames to choose frames that have a matte"
             )
     shot = Shot(settings, plate, matte, plates, {frame: read_header(matte.path(frame), "matte") for frame in chosen})
     if settings.matte_frame is None and (missing := set(frames) - set(chosen)):
@@ -271,14 +273,14 @@ def open_shot(settings: ShotSettings) -> Shot:
 
 
 def _named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matte: FrameSequence) -> tuple[int, ...]:
-    """The frames of --matte-frame, all in the shot and with a matte file; BadInput otherwise."""
+    """The frames of --matte-frame. Raises BadInput unless all are in the shot and have a matte file."""
     try:
         chosen = parse_frame_range(text)
     except BadInput as error:
         raise BadInput(f"--matte-frame: {error}") from None
     if absent := set(chosen) - set(frames):
         raise BadInput(
-            f"--matte-frame {compact_frames(absent)} is not among the frames of the shot, "
+            f"--matte-frame {compact_frames(absent)} is not in the shot, which has the frames "
             f"{compact_frames(frames)} of plate {plate.pattern}"
         )
     if not matte.numbered and len(chosen) > 1:
@@ -295,14 +297,14 @@ def _named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matt
 
 
 def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:
-    """BadInput when there is nothing to fill in the whole shot, or nothing to learn from."""
+    """Raises BadInput if the whole shot has nothing to fill, or nothing to learn from."""
     matte = shot.matte_sequence.pattern
     if not any_hole:
         raise BadInput(f"matte {matte} is empty on all frames; check the file and --matte-channel")
     if not any_known:
         raise BadInput(
-            f"no pixel of any frame is known: matte {matte} (grown by {shot.grow} px) or NaN in the plate covers "
-            f"them all; check --matte-channel, --grow, and whether the matte is inverted"
+            f"no frame has a known pixel: the matte {matte} (grown by {shot.grow} px) or NaN in the plate covers "
+            f"everything; check --matte-channel and --grow, and whether the matte is inverted"
         )
 
 
@@ -312,7 +314,7 @@ def _chosen_views(header: ImageHeader, view: str | None) -> tuple[str, ...]:
         return views
     if view not in views:
         have = ", ".join(name for name in views if name)
-        advice = f"it has {have}" if have else "it has one picture, so leave --view out"
+        advice = f"it has {have}" if have else "it has no views, so leave out --view"
         raise BadInput(f"view {view} is not in plate file {header.path}; {advice}")
     return (view,)
 
@@ -321,5 +323,5 @@ def _pixels(value: float | None, share: float, height: int, option: str) -> int:
     if value is None:
         return max(1, round(share * height))
     if not 0 <= value <= height:
-        raise BadInput(f"{option} {value} is not between 0 and the plate's height {height}; choose another")
+        raise BadInput(f"{option} {value} is not between 0 and the plate's height, {height}; choose another value")
     return round(value)

@@ -17,14 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.files import as_user_error, new_memory_map
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.resample import reduce_area, reduce_max
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
-
-KNOWN, HOLE, VOID = 0, 1, 2
 
 _FORMAT = 2
 _FRAMES, _STATE, _DESCRIPTION = "frames.npy", "state.npy", "store.json"
@@ -39,7 +38,7 @@ class FrameStore:
     """A complete store, opened.
 
     frames: float16 memory map [N, h, w, 3] in `working_space`, 0 where the pixel is not known.
-    state: uint8 memory map [N, h, w]: KNOWN 0, HOLE 1, VOID 2 (outside the frame's data window).
+    state: uint8 memory map [N, h, w]: `PixelState`.
     size: (h, w). fingerprint: sha256 of the content, whatever folder or files it came from.
     source: sha256 of what it was made from: files by name, size and time, and settings.
     """
@@ -73,6 +72,11 @@ def build_stores(
     is too small, BadInput for damaged files, an empty matte or no known pixels, and Stopped (leaving no
     store) when `should_stop` says so.
     """
+    for height, width in sizes:
+        if height > shot.canvas.height or width > shot.canvas.width or min(height, width) < 1:
+            raise BadInput(
+                f"working size {width}x{height} does not fit the plate {shot.canvas.width}x{shot.canvas.height}"
+            )
     source = _source_key(shot, sizes, with_mattes)
     if (existing := _reusable(folder, sizes, source)) is not None:
         return existing
@@ -120,7 +124,7 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
     The first pass already scales to the first picture's range: half floats are finest near 0.
     """
     count = len(shot.pictures)
-    writing = [_Writing(_place(folder, size), count, (shot.canvas.height, shot.canvas.width), size) for size in sizes]
+    writers = [_StoreWriter(_place(folder, size), count, size) for size in sizes]
     low, high, any_hole = np.inf, -np.inf, not with_mattes
     first_space = WorkingSpace.for_range(0.0, 1.0)
     for picture in shot.pictures:
@@ -133,37 +137,37 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
             first = np.isinf(low)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             first_space = WorkingSpace.for_range(low, high) if first else first_space
-        for store in writing:
-            any_hole = store.put(picture.index, data, first_space) or any_hole
+        for writer in writers:
+            any_hole = writer.put(picture.index, data, first_space) or any_hole
         if progress:
             progress(picture.index + 1, count)
     require_fillable(any_hole, bool(np.isfinite(low)), shot)
     space = WorkingSpace.for_range(low, high)
-    for store in writing:
-        store.finish(first_space, space, source)
+    for writer in writers:
+        writer.finish(first_space, space, source)
 
 
-class _Writing:
-    """One store under way."""
+class _StoreWriter:
+    """Writes one store."""
 
-    def __init__(self, folder: Path, count: int, canvas: tuple[int, int], size: tuple[int, int]):
+    def __init__(self, folder: Path, count: int, size: tuple[int, int]):
         folder.mkdir(parents=True)
-        self._folder, self._shrink = folder, _Shrink(canvas, size)
+        self._folder, self._size = folder, size
         self._frames = new_memory_map(folder / _FRAMES, np.float16, (count, *size, 3))
         self._state = new_memory_map(folder / _STATE, np.uint8, (count, *size))
 
     def put(self, index: int, data: PictureData, space: WorkingSpace) -> bool:
-        """Takes one picture; whether it has a hole at this size."""
-        values, self._state[index] = self._shrink(data)
+        """Adds one picture; returns whether it has a hole at this size."""
+        values, self._state[index] = reduced_picture(data, self._size)
         self._frames[index] = space.from_curve(values)
-        return bool((self._state[index] == HOLE).any())
+        return bool((self._state[index] == PixelState.HOLE).any())
 
     def finish(self, first_space: WorkingSpace, space: WorkingSpace, source: str) -> None:
-        """From the first picture's range to the shot's, and the description that makes the store complete."""
+        """Rescales from the first picture's range to the shot's, then writes the description that completes it."""
         frames, state = self._frames, self._state
         for index in range(len(frames)):
             working = space.from_curve(first_space.to_curve(frames[index]))
-            frames[index] = np.where(state[index][..., None] == KNOWN, working, np.float32(0.0))
+            frames[index] = np.where(state[index][..., None] == PixelState.KNOWN, working, np.float32(0.0))
         frames.flush()
         state.flush()
         description = {
@@ -177,48 +181,29 @@ class _Writing:
         (self._folder / _DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
-class _Shrink:
-    """Canvas to working size: the area average of the known pixels, taken on the curve.
+def reduced_picture(data: PictureData, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Reduces a picture to the working size: the area mean of the known pixels, taken on the curve.
 
     Half of a highlight is not half as dark: averaging on the curve keeps one bright pixel from
     swallowing its neighbours, and keeps what is learned close to what is filled.
+
+    Returns curve values [h, w, 3] float32 and state [h, w] uint8.
     """
-
-    def __init__(self, canvas: tuple[int, int], size: tuple[int, int]):
-        if size[0] > canvas[0] or size[1] > canvas[1] or min(size) < 1:
-            raise BadInput(f"working size {size[1]}x{size[0]} does not fit the plate {canvas[1]}x{canvas[0]}")
-        self._same = tuple(size) == tuple(canvas)
-        self._rows = _overlaps(canvas[0], size[0])
-        self._columns = _overlaps(canvas[1], size[1])
-
-    def __call__(self, data: PictureData) -> tuple[np.ndarray, np.ndarray]:
-        """Curve values [h, w, 3] float32 and state [h, w] uint8."""
-        known = ~(data.hole | data.void)
-        values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
-        # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
-        hole = data.hole & ~(data.broken & (data.alpha == 0))
-        if self._same:
-            return values, np.where(hole, HOLE, np.where(known, KNOWN, VOID)).astype(np.uint8)
-        weight = self._average(known)
-        share = np.maximum(weight, np.float32(1e-6))
-        averaged = np.stack([self._average(values[..., channel]) / share for channel in range(3)], axis=2)
-        state = np.where(self._average(hole) > 0, HOLE, np.where(weight > 0, KNOWN, VOID))
-        return averaged, state.astype(np.uint8)
-
-    def _average(self, plane: np.ndarray) -> np.ndarray:
-        return (self._columns @ (self._rows @ plane.astype(np.float32)).T).T
+    known = ~(data.hole | data.void)
+    values = np.where(known[..., None], curve(data.rgb), np.float32(0.0))
+    # A NaN pixel away from the matte is unknown, but not a hole to fill or to draw holes after.
+    hole = data.hole & ~(data.broken & (data.alpha == 0))
+    if known.shape == tuple(size):
+        return values, _states(hole, known)
+    weight = reduce_area(known, size)
+    means = reduce_area(values, size) / np.maximum(weight, np.float32(1e-6))[..., None]
+    return means, _states(reduce_max(hole, size), weight > 0)
 
 
-def _overlaps(count: int, target: int) -> sparse.csr_array:
-    """[target, count]: the share of each new pixel that every old one covers; rows sum to 1."""
-    edges = np.arange(target + 1) * (count / target)
-    matrix = sparse.lil_array((target, count), dtype=np.float32)
-    for new in range(target):
-        start, end = edges[new], edges[new + 1]
-        old = np.arange(int(start), min(count, int(np.ceil(end - 1e-9))))
-        covered = np.minimum(old + 1, end) - np.maximum(old, start)
-        matrix[new, old] = covered / covered.sum()
-    return matrix.tocsr()
+def _states(hole: np.ndarray, known: np.ndarray) -> np.ndarray:
+    state = np.where(known, PixelState.KNOWN, PixelState.OUTSIDE).astype(np.uint8)
+    state[hole] = PixelState.HOLE
+    return state
 
 
 def _fingerprint(frames: np.ndarray, state: np.ndarray, space: WorkingSpace) -> str:

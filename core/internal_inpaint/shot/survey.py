@@ -1,4 +1,4 @@
-"""A survey: what is in a shot, read from every pixel of it, for people and for `--json`."""
+"""Surveys a shot for `check`: reads every pixel and reports what the shot contains."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
 @dataclass(frozen=True)
 class ShotSurvey:
-    """Everything found in a shot. Windows are (x, y, width, height); ranges are scene-linear and finite.
+    """The content of a shot. Windows are (x, y, width, height); ranges are scene-linear and finite.
 
-    `matte_coverage_mean` and `matte_coverage_max` are the share of the plate's pixels that the grown
-    and feathered matte touches, over `matte_frames`, those that have one. `broken_pixels` counts NaN and Inf pixels.
+    `matte_coverage_mean` and `matte_coverage_max` are the share of the plate's pixels that the grown and feathered
+    matte touches, over `matte_frames`, the frames that have a matte. `broken_pixels` counts NaN and Inf pixels.
     """
 
     plate: str
@@ -45,15 +45,14 @@ class ShotSurvey:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict:
-        """The same as plain JSON types."""
+        """The survey as plain JSON types."""
         return asdict(self)
 
 
 def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> ShotSurvey:
-    """Reads every picture once and says what is there; `progress` is called with (done, of).
+    """Reads every picture once. Calls `progress` with (done, total).
 
-    Raises BadInput for damaged files, for a matte that is empty on all frames and for one that leaves
-    nothing known.
+    Raises BadInput if a file is damaged, if the matte is empty on all frames, or if it leaves no known pixel.
     """
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     broken: dict[int, int] = {}

@@ -1,13 +1,13 @@
-"""Writing clean frames: the plate again, with the fill where the matte says so and nothing else changed.
+"""Writes clean frames: the plate with the fill inside the matte, and nothing else changed.
 
-EXR to EXR, every part, view, channel and attribute comes back as it was, bit for bit, except the
-filled channels where alpha > 0. What differs: a lossy compression is replaced by ZIP, a file that
-mixes tiled and untiled parts gets untiled ones (a warning says either), and the `inpaint` and
-`confidence` layers are added on request. A stored preview image is kept as it is, so it still shows the plate.
+From EXR to EXR, every part, view, channel and attribute stays bit-identical, except the filled channels where
+alpha > 0. There are three differences: a lossy compression is replaced by ZIP, a file that mixes tiled and untiled
+parts is written with untiled parts (a warning reports either), and the `inpaint` and `confidence` layers are added on
+request. A stored preview image is kept, so it still shows the plate.
 
-Integer plates (PNG, TIFF, DPX, JPEG) keep their code values in an integer output format; as EXR they
-become half float and scene-linear. OpenImageIO keeps the metadata of those formats that it can
-translate, and rewrites their bookkeeping (a TIFF's strips, a DPX's padding).
+Integer plates (PNG, TIFF, DPX, JPEG) keep their code values in an integer output format. As EXR they become half
+float and scene-linear. OpenImageIO keeps the metadata of those formats that it can translate, and rewrites internal
+fields (a TIFF's strips, a DPX's padding).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = ["CONFIDENCE_LAYER", "FILL_LAYER", "FrameWriter", "Patch"]
 
 @dataclass(frozen=True)
 class Patch:
-    """What goes into one view of a frame, on the shot's canvas, H x W.
+    """The new pixels of one view of a frame, on the shot's canvas, H x W.
 
     rgb: float32 [H, W, 3], scene-linear, the finished composite plate x (1 - a) + fill x a.
-    alpha: float32 [H, W], a; pixels where it is 0 are not touched.
-    fill: float32 [H, W, 3], scene-linear, the fill alone (not premultiplied).
-    confidence: float32 [H, W] in 0..1, how far the shot shows what was filled; read where alpha > 0,
-        and needed only by a writer that adds the `confidence` layer.
+    alpha: float32 [H, W], a; pixels where it is 0 are not changed.
+    fill: float32 [H, W, 3], scene-linear, the fill alone, not premultiplied.
+    confidence: float32 [H, W] in 0..1, how well the fill agrees with what other frames show. It is read where
+        alpha > 0, and needed only by a writer that adds the `confidence` layer.
     """
 
     rgb: np.ndarray
@@ -54,14 +54,14 @@ class Patch:
 
 
 class FrameWriter:
-    """Writes the frames of one shot. `warnings` says where the output must differ from the plate."""
+    """Writes the frames of one shot. `warnings` lists where the output must differ from the plate."""
 
     def __init__(self, shot: Shot, output: str, fill_layer: bool = False, confidence_layer: bool = False):
-        """Checks everything that can be wrong with `output` before any work is done.
+        """Checks `output` before any work is done.
 
-        Raises BadInput for a pattern without frame numbers, an unknown or unsuitable file type, an
-        output that is an input, a folder that cannot be made or written, or a plate that already has
-        an `inpaint` layer when `fill_layer` asks for one, or `confidence` for `confidence_layer`.
+        Raises BadInput if the pattern has no frame number, the file type is unknown or unsuitable, an output file is
+        an input, the folder cannot be created or written, or the plate already has a layer that `fill_layer`
+        (`inpaint`) or `confidence_layer` (`confidence`) would add.
         """
         self._shot = shot
         self._fill_layer, self._confidence_layer = fill_layer, confidence_layer
@@ -72,15 +72,14 @@ class FrameWriter:
         self.warnings = output_warnings(shot, self._format)
 
     def path(self, frame: int) -> Path:
-        """The file that `frame` is written to."""
+        """The output file of `frame`."""
         return self._paths[frame]
 
     def write(self, frame: int, patches: dict[str, Patch]) -> Path:
-        """Writes one frame: a temporary file beside it, flushed, then renamed over the final name.
+        """Writes one frame to a temporary file beside the output, flushes it, and renames it to its final name.
 
-        `patches` maps views to what goes into them; a view without one stays as the plate has it.
-        Raises OutOfResources when the disk is full, BadInput when the file may not be written or the
-        plate file is damaged.
+        `patches` maps views to their new pixels; a view without a patch stays as it is in the plate. Raises
+        OutOfResources if the disk is full, BadInput if the file cannot be written or the plate file is damaged.
         """
         target = self._paths[frame]
         header = self._shot.plate_header(frame)
@@ -99,8 +98,8 @@ class FrameWriter:
         layouts = []
         for part in parts:
             views = tuple(picture.view for picture in by_part.get(part.index, []))
-            filled, judged = views if self._fill_layer else (), views if self._confidence_layer else ()
-            layouts.append(part_layout(header, part, self._format, self._keeps_values, filled, judged))
+            filled, measured = views if self._fill_layer else (), views if self._confidence_layer else ()
+            layouts.append(part_layout(header, part, self._format, self._keeps_values, filled, measured))
         target = oiio.ImageOutput.create(str(path))
         specs = [layout.spec for layout in layouts]
         check_written(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
@@ -115,7 +114,7 @@ class FrameWriter:
         check_written(target, closed)
 
     def _patched(self, header: ImageHeader, layout: PartLayout, pairs: list[tuple[Picture, Patch]]) -> np.ndarray:
-        """The whole part as it is handed to OpenImageIO: [H, W, channels]."""
+        """The whole part as it is passed to OpenImageIO: [H, W, channels]."""
         native = read_native(header, layout.part.index)
         if layout.keeps_values:
             planes = [native.channel(index) for index in range(len(layout.part.channels))]
@@ -128,7 +127,7 @@ class FrameWriter:
             return native.runs[0]
         whole = join_planes(layout, planes)
         after_fill = len(planes) + 4 * len(layout.fill_views)
-        whole[..., after_fill:] = 1  # what the plate itself shows is certain
+        whole[..., after_fill:] = 1  # the plate's own pixels have full confidence
         for picture, patch in pairs:
             if picture.view in layout.fill_views:
                 first = len(planes) + 4 * layout.fill_views.index(picture.view)
@@ -139,7 +138,7 @@ class FrameWriter:
         return whole
 
     def _composite(self, picture: Picture, patch: Patch, channels: list[np.ndarray]) -> None:
-        """Puts the patch's colour into the channels' arrays where alpha > 0, in their own type."""
+        """Writes the patch's colour to the channels' arrays where alpha > 0, in their own type."""
         inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
         touched = patch.alpha[inside] > 0.0
         rgb = self._encoded(patch.rgb[inside][touched])
@@ -150,7 +149,7 @@ class FrameWriter:
             channel[touched] = to_type(rgb[:, index], channel.dtype)
 
     def _put_fill(self, picture: Picture, patch: Patch, layer: np.ndarray) -> None:
-        """The `inpaint` layer: premultiplied colour and its alpha, in the file's colour space."""
+        """Writes the `inpaint` layer: premultiplied colour and alpha, in the file's colour space."""
         inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
         alpha = patch.alpha[inside]
         touched = alpha > 0.0
@@ -159,7 +158,7 @@ class FrameWriter:
         layer[..., 3] = alpha
 
     def _put_confidence(self, picture: Picture, patch: Patch, plane: np.ndarray) -> None:
-        """The `confidence` layer: the patch's where alpha > 0, data and not colour."""
+        """Writes the `confidence` layer where alpha > 0. It is data, not colour."""
         if patch.confidence is None:
             raise ValueError("the confidence layer needs a confidence in every patch")
         inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
@@ -167,11 +166,11 @@ class FrameWriter:
         plane[touched] = np.clip(np.nan_to_num(patch.confidence[inside][touched]), 0.0, 1.0)
 
     def _encoded(self, rgb: np.ndarray) -> np.ndarray:
-        """Scene-linear to the colour space that the new file's values are in."""
+        """Converts scene-linear to the colour space of the output file."""
         return self._shot.colour.from_scene_linear(rgb) if self._keeps_values else rgb
 
     def _linear_planes(self, native: NativePixels) -> list[np.ndarray]:
-        """An integer part as half planes, its colour scene-linear."""
+        """The planes of an integer part as half, with scene-linear colour."""
         planes = unit_planes(native)
         indices = self._shot.picture_channels(self._shot.pictures[0]).indices
         rgb = np.stack([planes[index] for index in (indices if len(indices) == 3 else indices * 3)], axis=2)
@@ -182,7 +181,7 @@ class FrameWriter:
 
 
 def check_written(target: oiio.ImageOutput | None, success: bool) -> None:
-    """OSError with OpenImageIO's own words unless the step succeeded."""
+    """Raises OSError with OpenImageIO's error message unless `success`."""
     if success:
         return
     try:

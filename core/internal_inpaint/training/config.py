@@ -20,7 +20,6 @@ class Progressive:
         weight: budget of the second level, as a multiple of the first's, on (CUDA, CPU).
         growth: budget of each further level, as a multiple of the one before.
         patch: (height, width) of the patches that finer levels are trained on, on (CUDA, CPU).
-        first_patch: (height, width) of the patches of the first level; ``None``: as the recipe says.
         network: of the finer levels; its width is the recipe's.
         refines: whether they learn what to add to the coarser picture (``NetworkConfig.refines``), or the
             picture itself with the coarser one as a further input, as in the paper.
@@ -33,7 +32,6 @@ class Progressive:
     weight: tuple[float, float] = (0.5, 0.15)
     growth: float = 1.0
     patch: tuple[tuple[int, int], tuple[int, int]] = ((256, 256), (128, 128))
-    first_patch: tuple[int, int] | None = None
     network: str = "base"
     refines: bool = True
     batch: int | None = None
@@ -147,7 +145,7 @@ PRESETS: dict[str, TrainingConfig] = {
             first_pixels=960 * 540,
             weight=(1.5, 1.5),
             growth=4 / 3,
-            patch=((512, 512), (512, 512)),
+            patch=((540, 960), (540, 960)),
             network="coarse-to-fine",
             refines=False,
             batch=2,

@@ -68,9 +68,13 @@ def plan_levels(
     ]
     weights = [1.0] + [finer.weight[0 if on_cuda else 1] * finer.growth**k for k in range(count)]
     shares = [weight / sum(weights) for weight in weights]
-    coarse = replace(config, batch=finer.batch or config.batch, lr=finer.lr or config.lr)
-    if finer.first_patch is not None:
-        coarse = _in_patches(coarse, finer.first_patch)
+    coarse = replace(
+        config,
+        batch=finer.batch or config.batch,
+        lr=finer.lr or config.lr,
+        # A recipe of whole frames trains on whole frames of the first level too (A.4: 960x540).
+        crop_pixels=max(config.crop_pixels, finer.first_pixels or 0),
+    )
     network = NetworkConfig(finer.network, config.method.network.width, extra_planes=3, refines=finer.refines)
     refining = replace(coarse, method=replace(coarse.method, network=network))
     refining = _in_patches(refining, finer.patch[0 if on_cuda else 1])

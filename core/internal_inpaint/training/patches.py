@@ -9,8 +9,10 @@ from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.sampling import HoleSampler, Placement
 
 # The paper's figures, for patches of 960x540: mattes with fewer object pixels than this are left out ...
-FEWEST_PIXELS, OF_PATCH = 1000, 960 * 540
-# ... and the synthetic hole's centre is five times as likely within so many pixels of the real hole's box.
+PATCH = 540, 960
+FEWEST_PIXELS = 1000
+# ... and the synthetic hole's centre is five times as likely within so many pixels of the real hole's box. Patches
+# of another size scale both.
 BOUNDARY_HEIGHT, BOUNDARY_WIDTH, LIKELIER = 45, 80, 5.0
 TRIES = 32
 
@@ -46,19 +48,23 @@ class PatchSampler(HoleSampler):
         for _ in range(TRIES):
             corner = tuple(int(rng.integers(low, high + 1)) for low, high in self._corners)
             y, x = corner[0] + centre[0], corner[1] + centre[1]
-            if near_boundary(box, y, x) or rng.random() < 1 / LIKELIER:
+            if near_boundary(box, y, x, self.crop) or rng.random() < 1 / LIKELIER:
                 break
         return corner
 
 
-def near_boundary(box: np.ndarray, y: float, x: float) -> bool:
-    """Whether a point lies within 45 pixels in height and 80 in width of the edge of a box (A.4)."""
+def near_boundary(box: np.ndarray, y: float, x: float, patch: tuple[int, int] = PATCH) -> bool:
+    """Whether a point lies within 45 pixels in height and 80 in width of the edge of a box (A.4).
+
+    Args:
+        patch: (height, width); the distances are the paper's for 540 x 960 and in proportion for others.
+    """
     top, left, bottom, right = (int(side) for side in box)
     if bottom <= top:
         return True  # a frame without a hole is as good everywhere
 
     def inside(grown: int) -> bool:
-        high, wide = grown * BOUNDARY_HEIGHT, grown * BOUNDARY_WIDTH
+        high, wide = grown * BOUNDARY_HEIGHT * patch[0] / PATCH[0], grown * BOUNDARY_WIDTH * patch[1] / PATCH[1]
         return top - high <= y < bottom + high and left - wide <= x < right + wide
 
     return inside(1) and not inside(-1)
@@ -77,7 +83,7 @@ def grid_cells(state: Tensor, boxes: np.ndarray, crop: tuple[int, int]) -> np.nd
     Returns:
         ``[K, 5]`` integers: frame, top, left (may be negative), centre row, centre column of its matte.
     """
-    fewest = FEWEST_PIXELS * crop[0] * crop[1] / OF_PATCH
+    fewest = FEWEST_PIXELS * crop[0] * crop[1] / (PATCH[0] * PATCH[1])
     cells, counts = [], []
     for frame in np.flatnonzero(boxes[:, 2] > 0):
         top, left, bottom, right = (int(side) for side in boxes[frame])

@@ -75,6 +75,8 @@ class Counters:
     window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
     lowest: float | None = None
     bf16: bool = False
+    threads: int = 0  # of the CPU: another number sums in another order
+    warm: bool = False  # begun with the weights of a shot that is nearly the same
     prior: str = ""  # digest of the coarser level's weights that this one was scored with
     rng: dict = field(default_factory=dict)
     history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation

@@ -80,6 +80,7 @@ import json, os, re, shutil, socket, sys
 from datetime import datetime, timezone
 from pathlib import Path
 assert not [n for n in os.environ if n.startswith(("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH"))], "leaked"
+assert os.environ.get("INTERNAL_INPAINT_NICE") == "10", "not at a lower priority than the host"
 job_file = Path(sys.argv[2])
 assert sys.argv[1] == "run" and job_file.name == "job.json", sys.argv
 folder, job = job_file.parent, json.loads(job_file.read_text(encoding="utf-8"))

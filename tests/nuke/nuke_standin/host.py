@@ -12,17 +12,9 @@ from pathlib import Path
 
 from nuke_standin import nodes, pictures
 from nuke_standin.script_text import ScriptError, parse
+from nuke_standin.waiting import no_waiting
 
 GIZMOS = Path(__file__).resolve().parents[3] / "nuke_gizmos"
-
-
-def _clock():
-    """Seconds; where Linux tells it, without those in which a busy machine did not let this thread run."""
-    try:
-        waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        waited = 0.0
-    return time.monotonic() - waited
 
 
 class Module(types.ModuleType):
@@ -75,7 +67,7 @@ class Host:
         self.undoable = []  # what the artist's next undo would take back
         self.layers, self.tcl_variables, self.callbacks = {}, {}, {"beforeRender": [], "afterRender": []}
         self.queue, self.main, self.running = queue.Queue(), threading.current_thread(), True
-        self.executing, self.cancel_after, self.executed, self.slowest = False, None, [], 0.0
+        self.executing, self.cancel_after, self.executed = False, None, []
         # "after rendering of all frames is finished" is all that is said of afterRender: tests with either.
         self.tells_of_broken_renders = True
         self.menus, self._this, self._knob, self.module = {}, [], None, None
@@ -169,18 +161,12 @@ class Host:
             except queue.Empty:
                 pass
             else:
-                self.timed(lambda c=call, a=args, k=kwargs: c(*a, **k))
+                with no_waiting(self.violated):
+                    call(*args, **kwargs)
             if until():
                 return True
             if time.monotonic() > end:
                 return False
-
-    def timed(self, call):
-        began = _clock()
-        try:
-            return call()
-        finally:
-            self.slowest = max(self.slowest, _clock() - began)
 
     def _to_node(self, name):
         self.main_only("toNode")
@@ -216,7 +202,8 @@ class Host:
         self._this.append(node)
         before, self._knob = self._knob, knob
         try:
-            return exec(compile(code, f"<{node.fullName()}>", "exec"), {"nuke": self.module})
+            with no_waiting(self.violated):
+                return exec(compile(code, f"<{node.fullName()}>", "exec"), {"nuke": self.module})
         finally:
             self._this.pop()
             self._knob = before
@@ -234,7 +221,7 @@ class Host:
         if node._parent is None:
             self.top.append(node)
         if code := node._knobs["onCreate"]._held:
-            self.timed(lambda: self.run_script(code, node))
+            self.run_script(code, node)
 
     # The artist's hands.
     def create(self, cls, knobs="", inputs=()):
@@ -262,7 +249,7 @@ class Host:
 
     def press(self, node, button):
         """Press a button; returns what the message line then says."""
-        self.timed(node._knobs[button].execute)
+        node._knobs[button].execute()
         return self.says(node)
 
     def change(self, node, **knobs):

@@ -178,6 +178,14 @@ class InpaintNetwork(nn.Module):
         """A fresh context manager for arithmetic at the precision of the hidden layers."""
         return autocast(next(self.parameters()).device, self.bf16)
 
+    def in_float32(self) -> InpaintNetwork:
+        """The same network, computing in float32 from now on, as other runtimes do."""
+        self.bf16 = False
+        for stage in (self.first, self.second):
+            if stage is not None:
+                stage.bf16 = False
+        return self
+
     def forward(self, masked: Tensor, mask: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """Fill the hole.
 
@@ -193,14 +201,22 @@ class InpaintNetwork(nn.Module):
         height, width = masked.shape[-2:]
         planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
         planes = _pad(planes).contiguous(memory_format=torch.channels_last)
-        prior = planes[:, 4:7] if self.config.refines else 0
+        return [output[..., :height, :width] for output in self.passes(planes)]
+
+    def passes(self, planes: Tensor) -> list[Tensor]:
+        """What each stage gives for padded input ``[N, 4 + extra_planes, H, W]``: one ``[N, 3, H, W]`` a stage.
+
+        Export records this method with ``torch.fx``: nothing here may depend on a value or a size of ``planes``.
+        """
+        prior = planes.narrow(1, 4, 3) if self.config.refines else 0
         outputs = [self.first(planes) + prior]
         if self.second is not None:
-            hole = planes[:, 3:4]
+            hole = planes.narrow(1, 3, 1)
             # Where pixels are known the second stage sees them, in the hole it sees the first guess.
-            guess = planes[:, :3] * (1 - hole) + outputs[0] * hole
-            outputs.append(self.second(torch.cat([guess, planes[:, 3:]], dim=1)) + prior)
-        return [output[..., :height, :width] for output in outputs]
+            guess = planes.narrow(1, 0, 3) * (1 - hole) + outputs[0] * hole
+            rest = planes.narrow(1, 3, 1 + self.config.extra_planes)
+            outputs.append(self.second(torch.cat([guess, rest], dim=1)) + prior)
+        return outputs
 
 
 # Spread of the features' weights, times 1 / sqrt(fan in), for which a gated convolution passes on

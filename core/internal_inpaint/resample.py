@@ -1,0 +1,89 @@
+"""Resampling of pictures: every image that changes its size on the host does so here.
+
+Images are ``[H, W]`` or ``[H, W, C]``; sizes are (height, width). Pixel centres lie at half integers, so an image and
+its resampled version cover the same area. An image that already has the size comes back as it is.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+MATTE_NOISE = 1 / 128  # the ripples that bicubic interpolation leaves beside an edge
+
+
+def reduce_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Reduce to ``size`` by area: each new pixel is the mean of what it covers, float32."""
+    return _resize(image, size, cv2.INTER_AREA)
+
+
+def enlarge_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge to ``size`` by bilinear interpolation, float32."""
+    return _resize(image, size, cv2.INTER_LINEAR)
+
+
+def enlarge_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge to ``size`` by bicubic interpolation, float32. It overshoots beside edges: clip where that matters."""
+    return _resize(image, size, cv2.INTER_CUBIC)
+
+
+def reduce_max(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Reduce to ``size``: each new pixel is the largest value that it touches, however little of it it covers.
+
+    Of a mask that is every pixel that anything of the mask touches. Keeps the type of ``image``.
+    """
+    rows = _reduce_max_rows(image, size[0])
+    return np.ascontiguousarray(_reduce_max_rows(np.ascontiguousarray(rows.swapaxes(0, 1)), size[1]).swapaxes(0, 1))
+
+
+def resize_matte(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A soft matte at another size: by area where that is smaller, else bicubic.
+
+    Nothing cleverer: a guided filter (K. He, J. Sun, X. Tang, 2013) fitted to the plate was tried, and cost solid
+    objects more edge than it gave to thin ones.
+
+    Args:
+        matte: ``[h, w]`` 0 to 1.
+
+    Returns:
+        ``[H, W]`` float32, 0 to 1; exactly 0 away from where ``matte`` is above 0.
+    """
+    if matte.shape == tuple(size):
+        return np.array(matte, np.float32)
+    smaller = size[0] <= matte.shape[0] and size[1] <= matte.shape[1]
+    resized = np.clip(reduce_area(matte, size) if smaller else enlarge_bicubic(matte, size), 0, 1)
+    resized[resized < MATTE_NOISE] = 0
+    resized[resized > 1 - MATTE_NOISE] = 1
+    return resized
+
+
+def interpolate_linear(image: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Sample an image ``[H, W]`` at fractional ``positions`` along one axis; 0 at positions outside the image."""
+    count = image.shape[axis]
+    lower = np.floor(positions).astype(int)
+    weight = (positions - lower).astype(np.float32)
+    weight = weight.reshape((-1, 1) if axis == 0 else (1, -1))
+    first = np.take(image, np.clip(lower, 0, count - 1), axis)
+    second = np.take(image, np.clip(lower + 1, 0, count - 1), axis)
+    inside = ((positions >= -0.5) & (positions <= count - 0.5)).reshape(weight.shape)
+    return (first * (1 - weight) + second * weight) * inside
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    image = np.ascontiguousarray(image, np.float32)
+    if image.shape[:2] == tuple(size):
+        return image
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
+    return resized.reshape(*size, *image.shape[2:])  # OpenCV drops an axis of one channel
+
+
+def _reduce_max_rows(image: np.ndarray, rows: int) -> np.ndarray:
+    count = len(image)
+    if count == rows:
+        return image
+    new = np.arange(rows)
+    first, last = new * count // rows, -(-(new + 1) * count // rows) - 1
+    reduced = image[first]
+    for offset in range(1, int((last - first).max()) + 1):
+        np.maximum(reduced, image[np.minimum(first + offset, last)], out=reduced)
+    return reduced

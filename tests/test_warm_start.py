@@ -1,0 +1,165 @@
+"""Training is kept when the matte, the frame range or the plate changes; only what changed is rendered."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+from running import frame, pixels, shot_options
+
+from internal_inpaint import checkpoints
+from internal_inpaint.job_folder import JobFolder
+
+FEW = ("--quality", "draft", "--device", "cpu", "--progress", "plain", "--frames", "1001-1004")
+
+
+@pytest.fixture
+def run(capfd):
+    """The command line in this process; returns what it printed."""
+    from internal_inpaint.cli import main
+
+    def go(*arguments):
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert code == 0, err
+        return out
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def trained(sample, tmp_path_factory):
+    """Twelve steps on four frames, copied for each test: (output pattern, job folder)."""
+    from internal_inpaint.cli import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = [
+        "run",
+        *shot_options(sample, folder / "out" / "clean.####.exr", folder / "job"),
+        *FEW,
+        "--steps",
+        "12",
+    ]
+    assert main([str(argument) for argument in arguments]) == 0
+    return folder
+
+
+@pytest.fixture
+def again(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "copy", copy_function=shutil.copy2)
+    return tmp_path / "copy" / "out" / "clean.####.exr", tmp_path / "copy" / "job"
+
+
+def weights(work):
+    (level,) = JobFolder(Path(work)).levels()
+    return checkpoints.newest(level)
+
+
+def counters(work):
+    return checkpoints.read_about(weights(work)).counters
+
+
+def warm(work):
+    messages = [
+        json.loads(line).get("message") or "" for line in (Path(work) / "events.jsonl").read_text().splitlines()
+    ]
+    return any("continuing from the weights" in message for message in messages)
+
+
+def test_another_feather_renders_again_and_trains_nothing(sample, again, run):
+    output, work = again
+    before, name = pixels(frame(output, 1002))[0], weights(work).name
+    run("run", *shot_options(sample, output, work), *FEW, "--steps", "12", "--feather", "6")
+    assert weights(work).name == name
+    assert not warm(work)
+    assert not np.array_equal(pixels(frame(output, 1002))[0], before)
+
+
+def test_another_frame_range_continues_from_the_weights_there_are(sample, again, run):
+    output, work = again
+    before = counters(work)
+    run("run", *shot_options(sample, output, work), *FEW[:-1], "1001-1006", "--steps", "12")
+    assert warm(work)
+    after = counters(work)
+    assert (after.step, after.warm) == (12, True)
+    # The first score of a training from scratch of this length is far below where the weights were.
+    assert after.history[0][3] > before.history[0][3] + 1
+    assert all(frame(output, number).exists() for number in range(1001, 1007))
+
+
+def test_a_moved_matte_continues_and_an_unchanged_one_does_not(sample, again, run, tmp_path):
+    output, work = again
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for number in range(1001, 1005):
+        matte, spec = pixels(frame(sample.matte, number), "float")
+        image = oiio.ImageOutput.create(str(moved / f"matte.{number}.exr"))
+        image.open(str(moved / f"matte.{number}.exr"), spec)
+        image.write_image(np.roll(matte, 9, axis=1))
+        image.close()
+    run("run", "--plate", sample.plate, "--matte", moved, "--output", output, "--work", work, *FEW, "--steps", "12")
+    assert warm(work)
+    assert counters(work).warm
+
+
+def test_a_folder_that_another_one_starts_from_gives_its_weights(sample, again, run, tmp_path):
+    _, work = again
+    output, new = tmp_path / "new" / "clean.####.exr", tmp_path / "new" / "job"
+    options = ("--start-from", work, "--grow", "4", "--steps", "12")
+    run("run", *shot_options(sample, output, new), *FEW, *options)
+    assert counters(new).warm
+    assert counters(new).history[0][3] > counters(work).history[0][3] + 1
+    assert json.loads((new / "job.json").read_text())["start_from"] == str(work)
+
+
+def test_the_very_same_shot_in_another_folder_is_not_trained_again(sample, again, run, tmp_path):
+    _, work = again
+    output, new = tmp_path / "new" / "clean.####.exr", tmp_path / "new" / "job"
+    run("run", *shot_options(sample, output, new), *FEW, "--steps", "12", "--start-from", work, "--feather", "6")
+    assert checkpoints.digest(weights(new)) == checkpoints.digest(weights(work))
+    assert not counters(new).warm
+
+
+def test_a_stop_before_the_first_new_checkpoint_loses_nothing(sample, again, run, monkeypatch):
+    """The weights that were there are the start again."""
+    output, work = again
+    before = checkpoints.digest(weights(work))
+    (level,) = JobFolder(work).levels()
+    aside = checkpoints.set_aside(level)  # as far as a killed run had come
+    assert checkpoints.newest(level) is None
+    assert checkpoints.digest(aside) == before
+    run("run", *shot_options(sample, output, work), *FEW[:-1], "1001-1006", "--steps", "12")
+    assert counters(work).warm
+    assert checkpoints.aside(level) is None
+
+
+def test_a_start_that_holds_nothing_is_refused(sample, refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    options = ("--start-from", tmp_path / "empty", "--steps", "4")
+    shot = shot_options(sample, tmp_path / "out" / "c.####.exr", tmp_path / "job")
+    assert "no checkpoint" in refused("run", *shot, *FEW, *options)
+    assert not (tmp_path / "job").exists()
+
+
+def test_weights_of_another_network_are_no_start(sample, again, run, tmp_path):
+    _, work = again
+    output, new = tmp_path / "new" / "clean.####.exr", tmp_path / "new" / "job"
+    said = run(
+        "run", *shot_options(sample, output, new), *FEW, "--steps", "4", "--start-from", work, "--network", "stacked"
+    )
+    assert "another network" in said
+    assert not counters(new).warm
+
+
+def test_one_changed_matte_renders_the_other_frames_no_more_where_the_weights_stay(sample, again, run):
+    """A frame's key names its own files: touching one matte renders that frame and no other."""
+    output, work = again
+    one, other = frame(output, 1002), frame(output, 1003)
+    one.unlink()
+    kept = other.stat().st_mtime_ns
+    run("run", *shot_options(sample, output, work), *FEW, "--steps", "12")
+    assert one.exists()
+    assert other.stat().st_mtime_ns == kept
