@@ -9,10 +9,12 @@ from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
+from internal_inpaint.roto.labels import FILES
 from internal_inpaint.roto.sampling import Labelled, MatteSampler
 from internal_inpaint.roto.tracking import tracked
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks
+from internal_inpaint.training.trainer import Trainer
 
 HEIGHT, WIDTH = 64, 96
 # A training of seconds is never as sure of itself as one of minutes. A narrower network loses the object with some
@@ -159,35 +161,6 @@ def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):
     assert set(one.doubtful) & {3, 4, 5}  # where it was lost, the artist was told to look
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path):
-    frames, truth = shot(ACROSS[:7])
-    budget = Budget(steps=20)
-    whole = run(tmp_path / "whole", frames, {0: truth[0]}, budget)
-
-    class Killed(BaseException):
-        """No chance to save anything."""
-
-    reports = []
-    again = run(tmp_path / "counted", frames, {0: truth[0]}, budget, Hooks(report=reports.append, clock=Clock()))
-    np.testing.assert_array_equal(again.mattes, whole.mattes)
-    # In the training, in both rounds of labelling, in the prediction of seven frames at the end.
-    for moment in (7, 15, len(reports) - 8, len(reports) - 3):
-        calls = [0]
-
-        def report(progress, calls=calls, moment=moment):
-            calls[0] += 1
-            if calls[0] == moment:
-                raise Killed
-
-        folder = tmp_path / f"killed-{moment}"
-        # A clock that jumps: there is a report at every step and a checkpoint now and then.
-        with pytest.raises(Killed):
-            run(folder, frames, {0: truth[0]}, budget, Hooks(report=report, clock=Clock(), checkpoint_seconds=40))
-        again = run(folder, frames, {0: truth[0]}, budget)
-        np.testing.assert_array_equal(again.mattes, whole.mattes)
-        assert again.confidence == whole.confidence
-
-
 class Clock:
     """Goes on by two seconds every time somebody looks."""
 
@@ -197,6 +170,32 @@ class Clock:
     def __call__(self):
         self.now += 2.0
         return self.now
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path):
+    frames, truth = shot(ACROSS[:7])
+    budget, looks = Budget(steps=20), Clock()
+    # A clock that jumps: there is a report at every step and a checkpoint now and then.
+    whole = run(tmp_path / "whole", frames, {0: truth[0]}, budget, Hooks(clock=looks, checkpoint_seconds=40))
+
+    class Killed(BaseException):
+        """No chance to save anything."""
+
+    class Killing(Clock):
+        def __call__(self):
+            if self.now >= moment:
+                raise Killed
+            return super().__call__()
+
+    # In the training, before and after a frame is labelled in either round, and in the last round.
+    for share in (0.2, 0.45, 0.55, 0.65, 0.75, 0.95):
+        moment = share * looks.now
+        folder = tmp_path / f"killed-{share}"
+        with pytest.raises(Killed):
+            run(folder, frames, {0: truth[0]}, budget, Hooks(clock=Killing(), checkpoint_seconds=40))
+        again = run(folder, frames, {0: truth[0]}, budget)
+        np.testing.assert_array_equal(again.mattes, whole.mattes)
+        assert again.confidence == whole.confidence
 
 
 def test_stopping_saves_and_progress_never_falls(tmp_path):
@@ -279,6 +278,52 @@ def test_a_matte_with_nothing_in_it_is_refused(tmp_path):
         run(tmp_path, frames, {0: 0.45 * truth[0]})
     with pytest.raises(BadInput, match="--matte"):
         run(tmp_path, frames, {})
+
+
+def step_that_fails_once(monkeypatch, at, fail):
+    """``fail(trainer)`` is called once, after the step number ``at``; it may raise."""
+    original, failed = Trainer._step, []
+
+    def step(self, rate, share):
+        loss = original(self, rate, share)
+        if self.counters.step == at and not failed:
+            failed.append(at)
+            fail(self)
+        return loss
+
+    monkeypatch.setattr(Trainer, "_step", step)
+
+
+def test_running_out_of_memory_makes_the_batch_smaller_and_is_told(tmp_path, monkeypatch):
+    def out_of_memory(trainer):
+        raise MemoryError
+
+    step_that_fails_once(monkeypatch, 5, out_of_memory)
+    frames, truth = shot(ACROSS[:5])
+    warnings = []
+    result = run(tmp_path, frames, {0: truth[0]}, Budget(steps=100), Hooks(warn=warnings.append))
+    assert warnings == ["out of memory: the batch is now 2 crops a step"]
+    assert result.steps == 100
+    assert overlaps(result.mattes, truth).min() > 0.5
+
+
+@pytest.mark.parametrize("at", [10, 41])
+def test_diverging_goes_back_to_good_weights_and_labels_nothing_meanwhile(tmp_path, monkeypatch, at):
+    """Before any frame is labelled, and while they are: four steps go by before the trainer looks."""
+
+    def broken(trainer):
+        with torch.no_grad():
+            next(trainer.network.parameters()).fill_(float("nan"))
+
+    step_that_fails_once(monkeypatch, at, broken)
+    frames, truth = shot([(30 + i % 6, 20 + 2 * i) for i in range(24)], pan=1)
+    warnings = []
+    result = run(tmp_path, frames, {0: truth[0]}, Budget(steps=100), Hooks(warn=warnings.append))
+    assert len(warnings) == 1
+    assert "diverged" in warnings[0]
+    assert overlaps(result.mattes, truth).min() > 0.5
+    for name in FILES:
+        assert (np.load(tmp_path / name)[1:].max((1, 2)) > 127).all(), "the object is in every frame"
 
 
 def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight_is_0():

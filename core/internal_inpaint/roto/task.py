@@ -86,6 +86,8 @@ class RotoTask:
         # At the end of the time the first round is completed, a later one is broken off.
         if self.visits >= due or (progress >= 1 and self.visits >= len(self.order)):
             return Work.NOTHING
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in weights.parameters()):
+            return Work.NOTHING  # the trainer has not noticed yet: broken weights must not label anything
         began = self._clock()
         turn, place = divmod(self.visits, len(self.order))
         index = self.order[place]
