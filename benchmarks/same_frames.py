@@ -35,7 +35,9 @@ ALWAYS = "--fill-layer --confidence-layer --seed 3 --device cpu --progress plain
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="checkout to compare with")
-    parser.add_argument("--into", type=Path, help="folder for shots and frames; what is there already is not run again")
+    parser.add_argument(
+        "--into", type=Path, help="folder for shots and frames; what is there already is not run again"
+    )
     parser.add_argument("--jobs", default=",".join(JOBS), help=f"of {', '.join(JOBS)}")
     parser.add_argument("--only-other", action="store_true", help="run the other checkout and compare nothing")
     options = parser.parse_args()
@@ -71,7 +73,15 @@ def _frames(checkout: Path, name: str, folder: Path, shot: Path, arguments: str,
         subprocess.run(["rm", "-rf", str(folder)], check=True)
         frames.mkdir(parents=True)
         where = f"--plate {shot}/plate --matte {shot}/matte --output {frames}/clean.####.exr --work {folder}/job"
-        command = [sys.executable, "-m", "internal_inpaint", "run", *where.split(), *arguments.split(), *ALWAYS.split()]
+        command = [
+            sys.executable,
+            "-m",
+            "internal_inpaint",
+            "run",
+            *where.split(),
+            *arguments.split(),
+            *ALWAYS.split(),
+        ]
         began = time.perf_counter()
         with open(folder / "log", "w") as log:
             subprocess.run(command, env=_environment(checkout), check=True, stdout=log)
