@@ -49,8 +49,15 @@ class ShotSurvey:
         return asdict(self)
 
 
-def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> ShotSurvey:
+def survey(
+    shot: Shot,
+    progress: Callable[[int, int], None] | None = None,
+    look: Callable[[int, PictureData], None] = lambda index, data: None,
+) -> ShotSurvey:
     """Reads every picture once and says what is there; `progress` is called with (done, of).
+
+    `look` is called with the index and the pixels of every picture.
+
 
     Raises BadInput for damaged files, for a matte that is empty on all frames and for one that leaves
     nothing known.
@@ -61,6 +68,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
     any_hole = any_known = False
     for picture in shot.pictures:
         data = shot.load(picture.index)
+        look(picture.index, data)
         usable = ~(data.void | data.broken)
         if usable.any():
             values = data.rgb[usable]
