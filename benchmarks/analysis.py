@@ -13,7 +13,6 @@ measured again: an interrupted study goes on where it was, and one with more cli
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import sys
@@ -33,22 +32,24 @@ import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait 
 import cv2
 import numpy as np
 import torch
-from internal_inpaint.training.loop import best_network
 
 from clips import CACHE, CLIPS, Shot, parse_clips, parse_size, prepare
+from internal_inpaint.methods.base import Clip
 from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
-from internal_inpaint.training.validation import HeldOut, validation_psnr
+from internal_inpaint.training.validation import HeldOut, held_out_psnr
+from learned import Learned, learn, with_method
 from metrics import flows, psnr_in_hole
 from quality import Results, table
-from recipe import Learned, learn
 
 STANDARD = PRESETS["standard"]
 NETWORKS: dict[str, TrainingConfig] = {
     **{f"{kind} x0.5": with_network(STANDARD, kind) for kind in ("base", "stacked", "coarse-to-fine")},
     **{
-        f"{kind} x1": replace(STANDARD, network=NetworkConfig(kind)) for kind in ("base", "stacked", "coarse-to-fine")
+        f"{kind} x1": with_method(STANDARD, network=NetworkConfig(kind))
+        for kind in ("base", "stacked", "coarse-to-fine")
     },
 }
 HOLES: dict[str, TrainingConfig] = {
@@ -112,11 +113,12 @@ def measure(trial: Trial, shot: Shot) -> dict[str, float]:
 @torch.no_grad()
 def shown(learned: Learned) -> float:
     """PSNR (dB, working space) of the known pixels when the network looks at them: what rendering sees."""
-    network, squared, count = best_network(learned.trainer), 0.0, 0
+    method, network = learned.trainer.method, learned.trainer.best_network()
+    squared, count = 0.0, 0
     for frame, state in zip(learned.store.frames, learned.store.state, strict=True):
         pixels = torch.from_numpy(frame.astype(np.float32)).permute(2, 0, 1)[None]
-        mask = torch.from_numpy(np.asarray(state) != 0)[None, None].float()
-        error = (network(pixels * (1 - mask), mask)[-1] - pixels) / 2
+        mask = torch.from_numpy(np.asarray(state) != PixelState.KNOWN)[None, None].float()
+        error = (method.fill(network, Clip(pixels[:, None], mask[:, None])) - pixels) / 2
         squared += float((error.square() * (1 - mask)).sum())
         count += 3 * int((1 - mask).sum())
     return -10 * float(np.log10(squared / count))
@@ -128,9 +130,10 @@ def remembered(learned: Learned) -> float:
     The holes are drawn as training draws them; pixels held out for validation do not count.
     """
     trainer, rng = learned.trainer, np.random.default_rng(99)
-    sampler = trainer._sampler(trainer.size, trainer.held_out.masks)
+    task = trainer.task
+    sampler = task._sampler(task.size, task.held_out.masks)
     holes = HeldOut(tuple(sampler.draw(rng) for _ in range(REMEMBERED_HOLES)), {})
-    return validation_psnr(best_network(trainer), sampler, holes, contextlib.nullcontext())
+    return held_out_psnr(partial(trainer.method.fill, trainer.best_network()), sampler, holes)
 
 
 def motion_and_texture(shot: Shot) -> tuple[float, float]:

@@ -32,19 +32,20 @@ import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait 
 import cv2
 import numpy as np
 import torch
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
 from scipy.stats import rankdata
 
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
 from internal_inpaint import checkpoints
 from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import write_confidence
+from internal_inpaint.confidence.metric import enlarged, write_confidence
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
+from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.motion.reprojection import reproject
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.resample import enlarge_bilinear, reduce_area
+from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
+from internal_inpaint.run import run
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.store import open_store
@@ -102,22 +103,23 @@ def learned(case: Case, seconds: float) -> tuple[FrameStore, np.ndarray, Path]:
     output = str(folder / "clean.####.exr")
     job = Job(plate=case.plate, matte=case.matte, output=output, quality="draft", time=seconds, device="cpu")
     if not (folder / "fills.npy").exists():
-        pipeline.run(job, folder, lambda event: None)
+        run(job, folder)
         store = _store(folder)
-        newest = checkpoints.newest_first(folder / "checkpoints" / store.folder.name)[0]
-        network = checkpoints.load_best(newest, store.fingerprint, torch.device("cpu"))
-        cascade = Cascade([RenderStage(network, store.frames, store.state)])
+        newest = checkpoints.newest(JobFolder(folder).level(store.folder.name))
+        method, network = checkpoints.load_best(newest, torch.device("cpu"))
+        level = TrainedLevel(method, network, store.frames, store.state)
+        trained = TrainedShot((level,), store.working_space, store.size)
 
         def fill(index: int) -> np.ndarray:
-            return cascade.fill(index, torch.from_numpy(np.asarray(store.state[index]) == PixelState.HOLE)).numpy()
+            return trained.fill(index, torch.from_numpy(np.asarray(store.state[index]) == PixelState.HOLE)).numpy()
 
         write_fills(fill, store.state.shape, folder / "fills.npy")
     return _store(folder), np.load(folder / "fills.npy", mmap_mode="r"), folder
 
 
 def _store(folder: Path) -> FrameStore:
-    """The one store of a job that was learned in one stage."""
-    return open_store(next((folder / "store").iterdir()))
+    """The one store of a job that was learned at one level."""
+    return open_store(next(JobFolder(folder).store.iterdir()))
 
 
 def errors(case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +139,7 @@ def visibility(store: FrameStore, fills: np.ndarray) -> np.ndarray:
         hole = np.asarray(store.state[index])[..., None] == PixelState.HOLE
         return np.where(hole, fills[index], store.frames[index]).astype(np.float32)
 
-    planes = np.where(np.asarray(store.state) == 0, 3, 0).astype(np.float32)
+    planes = np.where(np.asarray(store.state) == PixelState.KNOWN, 3, 0).astype(np.float32)
     for order in (range(len(planes)), range(len(planes) - 1, -1, -1)):
         for index, reprojection in reproject(filled, store.state, order):
             planes[index][reprojection.rows, reprojection.columns] += reprojection.observed
@@ -148,14 +150,16 @@ def perfect(case: Case, store: FrameStore) -> np.ndarray:
     """The truth as a fill at working size: ``[N, h, w, 3]`` float16."""
     fills = []
     for frame in case.frames:
-        values = reduce_area(curve(_read(frame_path(case.clean, frame), "RGB")), store.size)
+        values = cv2.resize(
+            curve(_read(frame_path(case.clean, frame), "RGB")), store.size[::-1], interpolation=cv2.INTER_AREA
+        )
         fills.append(store.working_space.from_curve(values).astype(np.float16))
     return np.stack(fills)
 
 
 def judged(planes: np.ndarray, error: np.ndarray, hole: np.ndarray) -> tuple[float, list[float]]:
     """Rank correlation with the error, and mean error by fifths, of planes that should be high where it is low."""
-    values = np.stack([enlarge_bilinear(plane, error.shape[1:]) for plane in planes])[hole]
+    values = np.stack([enlarged(plane, error.shape[1:]) for plane in planes])[hole]
     correlation = float(np.corrcoef(rankdata(values), rankdata(error[hole]))[0, 1])
     fifths = np.array_split(error[hole][np.argsort(values, kind="stable")], 5)
     return correlation, [float(part.mean()) for part in fifths]
@@ -223,10 +227,13 @@ def main() -> None:
         whole = json.loads((folder / "summary.json").read_text())["total_s"]
         error, hole = errors(case, folder)
         correlation, fifths = judged(confidence, error, hole)
-        apart = [-cv2.distanceTransform((plane != 0).astype(np.uint8), cv2.DIST_L2, 5) for plane in store.state]
+        apart = [
+            -cv2.distanceTransform((plane != PixelState.KNOWN).astype(np.uint8), cv2.DIST_L2, 5)
+            for plane in store.state
+        ]
         others = [judged(planes, error, hole)[0] for planes in (np.stack(apart), visibility(store, fills))]
         of_truth = write_confidence(store.frames, store.state, perfect(case, store), folder / "perfect.npy")
-        unknown = np.asarray(store.state) == 1
+        unknown = np.asarray(store.state) == PixelState.HOLE
         means = [np.asarray(planes)[unknown].astype(np.float32).mean() for planes in (confidence, of_truth)]
         cells = [name, f"{error[hole].mean():.1f}", f"{correlation:+.2f}", *(f"{other:+.2f}" for other in others)]
         cells += [", ".join(f"{part:.1f}" for part in fifths), ", ".join(f"{mean:.2f}" for mean in means)]

@@ -34,12 +34,12 @@ import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait 
 import cv2
 import numpy as np
 import torch
-from internal_inpaint.training.loop import Hooks
 
 from clips import CACHE, Shot, parse_clips, parse_size, prepare
 from internal_inpaint.job import parse_time
 from internal_inpaint.roto import Propagated, RotoConfig, propagate
 from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.state import Hooks
 from quality import Results, table
 
 REFERENCES = ("first", "first+last", "first+worst")
@@ -124,11 +124,11 @@ def _propagate(
     if not (folder / "propagation.json").is_file():
         # What an interrupted benchmark has left would be resumed, with more time than it is due.
         shutil.rmtree(folder, ignore_errors=True)
-    void = np.zeros(frames.shape[:3], bool)
+    outside = np.zeros(frames.shape[:3], bool)
     references = {index: truth[index].astype(np.float32) for index in chosen}
     budget = Budget(seconds=parse_time(wanted.time))
     hooks = Hooks(clock=time.process_time)
-    result = propagate(frames, void, references, WIDE, budget, torch.device("cpu"), 0, folder, hooks)
+    result = propagate(frames, outside, references, WIDE, budget, torch.device("cpu"), 0, folder, hooks)
     return result, json.loads((folder / "propagation.json").read_text())["seconds"]
 
 

@@ -12,77 +12,35 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 import numpy as np
-import torch
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
-from internal_inpaint.training.loop import Hooks, Trainer, best_network
 
 from clips import Shot, parse_clips, parse_size, prepare
 from internal_inpaint.methods.implicit.networks import NetworkConfig
-from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.report.contact_sheet import srgb_encoded
-from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
-from internal_inpaint.shot import Shot as OpenedShot
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.config import PRESETS, TrainingConfig, with_network
+from learned import learn, with_method
 from metrics import psnr_in_hole
 
 STANDARD = PRESETS["standard"]
 VARIANTS: dict[str, TrainingConfig] = {
     "standard": STANDARD,
-    "first weights: Glorot": replace(STANDARD, initialisation="glorot"),
+    "first weights: Glorot": with_method(STANDARD, initialisation="glorot"),
     "Adam 1e-3 for all": replace(STANDARD, optimiser="adam", lr=1e-3),
-    "every known pixel the same": replace(STANDARD, hole_weight=None),
+    "every known pixel the same": with_method(STANDARD, hole_weight=None),
     "whole frames, batch 3": replace(STANDARD, crop_scale=None, batch=3),
     "step size x 2": replace(STANDARD, lr=2 * STANDARD.lr),
     "step size / 2": replace(STANDARD, lr=STANDARD.lr / 2),
     "batch 4": replace(STANDARD, batch=4),
     "batch 8 whatever the crop": replace(STANDARD, batch_pixels=(10**9, 10**9)),
-    "full width": replace(STANDARD, network=NetworkConfig("base")),
-    "stacked": replace(STANDARD, network=NetworkConfig("stacked", width=0.5)),
+    "full width": with_method(STANDARD, network=NetworkConfig("base")),
+    "stacked": with_network(STANDARD, "stacked"),
 }
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A shot as the network saw it, and the training on it."""
-
-    shot: Shot
-    opened: OpenedShot
-    store: FrameStore
-    trainer: Trainer
-
-    def filled(self) -> np.ndarray:
-        """What the best weights make of the shot: display-encoded frames [N, H, W, 3], 0..1."""
-        stage = RenderStage(best_network(self.trainer), self.store.frames, self.store.state)
-        renderer = Renderer(Cascade([stage]), self.store.working_space.to_linear)
-        results = []
-        for index in range(len(self.opened.pictures)):
-            loaded = self.opened.load(index)
-            results.append(srgb_encoded(renderer.render(index, loaded.rgb, loaded.alpha)[0]))
-        return np.stack(results)
-
-
-def learn(shot: Shot, config: TrainingConfig, budget: Budget, folder: Path) -> Learned:
-    """Train on a shot with one thread and without stopping early; ``folder`` takes the frame store."""
-    torch.set_num_threads(1)
-    opened = open_shot(ShotSettings(shot.plate, shot.matte, f"{shot.frames[0]}-{shot.frames[-1]}", grow=0, feather=0))
-    store = build_store(opened, folder / "store", (opened.canvas.height, opened.canvas.width))
-    frames, state = torch.from_numpy(np.array(store.frames)), torch.from_numpy(np.array(store.state))
-    trainer = Trainer(replace(config, patience=0), frames, state, torch.device("cpu"))
-    # Processor time of the one thread: what else the machine does takes nothing from any variant.
-    trainer.run(budget, Hooks(clock=time.process_time))
-    return Learned(shot, opened, store, trainer)
 
 
 def measure(shot: Shot, config: TrainingConfig, seconds: float) -> tuple[float, int]:

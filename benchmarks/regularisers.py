@@ -31,18 +31,19 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from internal_inpaint.rendering.cascade import Cascade, RenderStage
-from internal_inpaint.training.loop import Counters, Hooks, Trainer, best_network
 
 import metrics
 from clips import CACHE, Shot, parse_clips, parse_size, prepare, shared_folder
 from contact_sheet import contact_sheet
-from internal_inpaint.methods.implicit.encoders import ENCODERS, Vgg19, load_vgg19
-from internal_inpaint.rendering.frames import Renderer
-from internal_inpaint.report.contact_sheet import srgb_encoded
-from internal_inpaint.shot import ShotSettings, build_store, open_shot
+from internal_inpaint.methods.implicit.encoders import ENCODERS, Vgg19
+from internal_inpaint.shot import build_store
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
+from internal_inpaint.training.fill_task import fill_trainer
+from internal_inpaint.training.state import Counters, Hooks
+from internal_inpaint.training.trainer import Trainer
+from internal_inpaint.vgg19 import load_vgg19
+from learned import CPU, filled, opened, planes, trained_level, with_method
 from quality import Results, table
 from speed import moving_pattern
 
@@ -112,34 +113,28 @@ class Subject:
     """A clip trained up to where the regularisers begin, from which every variant goes on."""
 
     def __init__(self, shot: Shot, config: TrainingConfig, seconds: float, seed: int, cache: Path) -> None:
-        first, last = shot.frames[0], shot.frames[-1]
         self.shot, self._config, self._seed = shot, replace(config, patience=0), seed
-        self._opened = open_shot(ShotSettings(shot.plate, shot.matte, f"{first}-{last}", grow=0, feather=0))
+        self._opened = opened(shot)
         size = self._opened.canvas.height, self._opened.canvas.width
         with tempfile.TemporaryDirectory() as folder:
             store = build_store(self._opened, Path(folder) / "store", size)
-            self._planes = tuple(torch.from_numpy(np.array(plane)) for plane in (store.frames, store.state))
-        self._to_linear = store.working_space.to_linear
+            self._planes = planes(store)
+        self._space = store.working_space
         self._budget = Budget(seconds=seconds)
         self._begun = self._train(cache)
 
     def finish(self, settings: dict, vgg: Vgg19 | None) -> tuple[np.ndarray, Trainer]:
         """Train the last share with ``settings`` and fill the shot; display-encoded ``[N, H, W, 3]``."""
-        config = replace(self._config, regularise_share=SHARE, **settings)
+        config = with_method(self._config, regularise_share=SHARE, **settings)
         trainer = self._trainer(config, vgg)
         begun = copy.deepcopy(self._begun)
         trainer.network.load_state_dict(begun["network"])
-        trainer.optimiser.load_state_dict(begun["optimiser"])
+        trainer.optimisers["network"].load_state_dict(begun["optimiser"])
         trainer.rng.bit_generator.state = begun["counters"]["rng"]
         trainer.best, trainer.counters = begun["best"], Counters(**begun["counters"])
         trainer.run(self._budget, Hooks(clock=time.process_time))
-        stage = RenderStage(best_network(trainer), *(plane.numpy() for plane in self._planes))
-        renderer = Renderer(Cascade([stage]), self._to_linear)
-        results = []
-        for index in range(len(self._opened.pictures)):
-            loaded = self._opened.load(index)
-            results.append(srgb_encoded(renderer.render(index, loaded.rgb, loaded.alpha)[0]))
-        return np.stack(results), trainer
+        level = trained_level(trainer, *(plane.numpy() for plane in self._planes))
+        return filled(self._opened, [level], self._space), trainer
 
     def _train(self, cache: Path) -> dict:
         """State of a trainer at three quarters of the time, from ``cache`` if it is there."""
@@ -153,7 +148,7 @@ class Subject:
         trainer.counters.rng = trainer.rng.bit_generator.state
         state = {
             "network": trainer.network.state_dict(),
-            "optimiser": trainer.optimiser.state_dict(),
+            "optimiser": trainer.optimisers["network"].state_dict(),
             "best": trainer.best,
             "counters": json.loads(json.dumps(asdict(trainer.counters))),
         }
@@ -163,7 +158,7 @@ class Subject:
         return state
 
     def _trainer(self, config: TrainingConfig, vgg: Vgg19 | None) -> Trainer:
-        return Trainer(config, *self._planes, torch.device("cpu"), self._seed, encoder=vgg)
+        return fill_trainer(config, *self._planes, CPU, self._seed, encoder=vgg)
 
 
 def parse_settings(variant: str) -> dict:
@@ -209,19 +204,18 @@ def report(results: Results, clips: list[str], variants: list[str], about: dict)
 
 def cost(config: TrainingConfig, size: tuple[int, int], vgg: Vgg19) -> str:
     """Processor time of one training step with each term, one thread: a Markdown table."""
-    planes, device = moving_pattern(size[::-1], torch.device("cpu")), torch.device("cpu")
+    pattern = moving_pattern(size[::-1], CPU)
     terms = {"reconstruction only": {}, "+ stabilisation": {"stabilise": 0.2}}
     terms |= {f"+ ambiguity, {name}": {"ambiguity": 0.1, "encoder": name} for name in (*ENCODERS, "vgg19")}
     rows = {}
     for name, settings in terms.items():
         outside = settings.get("encoder") == "vgg19"
-        trainer = Trainer(replace(config, **settings), *planes, device, encoder=vgg if outside else None)
-        trainer._regularising = bool(settings)
-        sampler = trainer._sampler(trainer.counters.crop, trainer.held_out.masks)
+        settings = {key: value for key, value in settings.items() if not (outside and key == "encoder")}
+        trainer = fill_trainer(with_method(config, **settings), *pattern, CPU, encoder=vgg if outside else None)
         times = []
         for _ in range(4):
             began = time.process_time()
-            trainer._step(sampler)
+            trainer._step(rate=1.0, share=1.0)  # the last share is the regularised one
             times.append(time.process_time() - began)
         rows[name] = {"seconds a step": min(times)}
     plain = rows["reconstruction only"]["seconds a step"]
@@ -258,7 +252,7 @@ def main() -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     weights = shared_folder() / "weights" / "vgg19_relu3_4.safetensors"
-    vgg = load_vgg19(weights, torch.device("cpu"))
+    vgg = load_vgg19(weights, CPU)
     if options.cost:
         print(cost(PRESETS[options.preset], options.size, vgg))
         return 0

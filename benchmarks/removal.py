@@ -43,11 +43,11 @@ def main() -> int:
             print(f"{clip}: exit code {code}, see {folder / 'log.txt'}", file=sys.stderr)
             continue
         summary = json.loads((folder / "job" / "summary.json").read_text())
-        stages = sorted(
+        levels = sorted(
             (path.name for path in (folder / "job" / "store").iterdir()), key=lambda name: int(name.split("x")[0])
         )
         print(
-            f"| {clip} | {'x'.join(map(str, SIZES.get(clip, SIZE)))} | {summary['frames']} | {', '.join(stages)} | "
+            f"| {clip} | {'x'.join(map(str, SIZES.get(clip, SIZE)))} | {summary['frames']} | {', '.join(levels)} | "
             f"{summary['steps']} | {summary['psnr']:.2f} | {summary['training_s']:.0f} | {summary['total_s']:.0f} |",
             flush=True,
         )

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--presets standard,paper] [--size 240x136] [--device auto] [--threads N]
 
-Needs PyTorch and NumPy only, so that it also runs where nothing else is installed. Prints a Markdown table.
+Needs PyTorch, NumPy and cattrs only, so that it also runs where nothing else is installed. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
-
 import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
 
 # isort: split
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.config import PRESETS
-from internal_inpaint.training.device import autocast, choose_device, gains_by_bf16
-from internal_inpaint.training.fill_task import reconstruction_loss
-from internal_inpaint.training.sampling import HOLE
+from internal_inpaint.training.device import choose_device, trains_in_bf16
+from internal_inpaint.training.fill_task import fill_trainer
 
 FRAMES = 40
 WARM_UP, TIMED = 2, 5
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
-    bf16 = gains_by_bf16(device) if options.bf16 == "auto" else options.bf16 == "on"
+    bf16 = trains_in_bf16(device) if options.bf16 == "auto" else options.bf16 == "on"
     width, height = map(int, options.size.split("x"))
 
     peak = matmul_peak(device, bf16)
@@ -67,33 +67,32 @@ def main() -> None:
 def measure(preset: str, size: tuple[int, int], device: torch.device, bf16: bool, peak: float) -> dict:
     """Time whole training steps, and the network's forward and backward pass alone on the same batch."""
     config = PRESETS[preset]
-    trainer = Trainer(config, *moving_pattern(size, device), device, seed=0, bf16=bf16)
-    sampler = trainer._sampler(trainer.counters.crop, trainer.held_out.masks)
-    batch = sampler.gather([sampler.draw(trainer.rng) for _ in range(trainer.counters.batch)])
+    trainer = fill_trainer(config, *moving_pattern(size, device), device, seed=0, bf16=bf16)
+    counters, network_config = trainer.counters, config.method.network
+    clip = trainer.task.draw(trainer.rng, counters.batch, counters.crop, with_others=False)
 
     def network_only() -> None:
-        with autocast(device, bf16):
-            outputs = trainer.network(batch.target * (1 - batch.hidden), batch.hidden)
-        reconstruction_loss(outputs, batch, config.hole_weight).backward()
+        losses = trainer.method.step(trainer.network, clip, 0.0, trainer.rng)
+        sum(losses["network"].values()).backward()
 
     with FlopCounterMode(display=False) as counter:
         network_only()
     # Taken in turn, so that whatever else the machine does falls on both.
     whole, inside = [], []
     for i in range(WARM_UP + TIMED):
-        times = seconds(lambda: trainer._step(sampler), device), seconds(network_only, device)
+        times = seconds(lambda: trainer._step(rate=1.0, share=0.0), device), seconds(network_only, device)
         if i >= WARM_UP:
             whole.append(times[0])
             inside.append(times[1])
     step, network = statistics.median(whole), statistics.median(inside)
-    crop = trainer.counters.crop
+    crop = counters.crop
     return {
         "preset": preset,
-        "network": f"{config.network.kind} x{config.network.width:g}",
-        "batch": trainer.counters.batch,
+        "network": f"{network_config.kind} x{network_config.width:g}",
+        "batch": counters.batch,
         "crop": f"{crop[1]}x{crop[0]}",
         "steps_s": 1 / step,
-        "megapixels_s": trainer.counters.batch * crop[0] * crop[1] / step / 1e6,
+        "megapixels_s": counters.batch * crop[0] * crop[1] / step / 1e6,
         "peak_share": counter.get_total_flops() / network / peak,
         "outside": max(0.0, 1 - network / step),
     }
@@ -105,7 +104,7 @@ def moving_pattern(size: tuple[int, int], device: torch.device) -> tuple[torch.T
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     frames = torch.stack([torch.sin((rows + 2 * columns + 3 * i) / 7) for i in range(FRAMES)])
     state = torch.zeros(FRAMES, height, width, dtype=torch.uint8)
-    state[:, height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = HOLE
+    state[:, height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = PixelState.HOLE
     return frames[..., None].expand(-1, -1, -1, 3).half().to(device), state.to(device)
 
 

@@ -14,9 +14,11 @@ import torch
 
 import analysis
 import clips
+from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import NetworkConfig
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.config import TrainingConfig
-from internal_inpaint.training.sampling import HOLE
+from internal_inpaint.training.fill_task import fill_trainer
 from quality import Results
 
 SIZE = "96x54"
@@ -59,29 +61,32 @@ class TestFigures:
     def learned(self) -> SimpleNamespace:
         """A flat grey shot with a hole in every frame, and a training on it that has not begun."""
         frames, state = torch.full((6, 72, 96, 3), 0.5), torch.zeros(6, 72, 96, dtype=torch.uint8)
-        state[:, 20:40, 30:60] = HOLE
-        frames[state != 0] = 0
-        config = TrainingConfig(network=NetworkConfig("base", width=0.17), batch=2, crop_smallest=32)
+        state[:, 20:40, 30:60] = PixelState.HOLE
+        frames[state != PixelState.KNOWN] = 0
+        method = ImplicitConfig(NetworkConfig("base", width=0.17))
+        config = TrainingConfig(method, batch=2, crop_smallest=(32, 32))
         store = SimpleNamespace(frames=frames.half().numpy(), state=state.numpy())
-        return SimpleNamespace(store=store, trainer=Trainer(config, frames, state, torch.device("cpu")))
+        return SimpleNamespace(store=store, trainer=fill_trainer(config, frames, state, torch.device("cpu")))
 
     def test_shown_is_the_error_of_known_pixels_only(self, monkeypatch):
+        learned = self.learned()
+
         def network(masked, mask, prior=None):
             assert not (masked * mask).any()
             return [masked * 0, masked + 0.2 + 50 * mask]  # off by a tenth of the range, and wildly in the hole
 
-        monkeypatch.setattr(analysis, "best_network", lambda trainer: network)
-        assert analysis.shown(self.learned()) == pytest.approx(20, abs=0.01)
+        monkeypatch.setattr(learned.trainer, "best_network", lambda: network)
+        assert analysis.shown(learned) == pytest.approx(20, abs=0.01)
 
     def test_remembered_is_the_error_where_known_pixels_were_hidden(self, monkeypatch):
-        hidden = []
+        hidden, learned = [], self.learned()
 
         def network(masked, mask, prior=None):
             hidden.append(float(mask.sum()))
             return [torch.full_like(masked, 0.7) + 50 * (1 - mask)]
 
-        monkeypatch.setattr(analysis, "best_network", lambda trainer: network)
-        assert analysis.remembered(self.learned()) == pytest.approx(20, abs=0.01)
+        monkeypatch.setattr(learned.trainer, "best_network", lambda: network)
+        assert analysis.remembered(learned) == pytest.approx(20, abs=0.01)
         assert len(hidden) == analysis.REMEMBERED_HOLES
         assert np.mean(hidden) > 20 * 30 * 1.5, "the real hole and a synthetic one"
 

@@ -1,29 +1,47 @@
-"""``internal-inpaint check``: what is in a shot, and what learning it will take. Writes nothing."""
+"""``internal-inpaint check``: what is in a shot, and what a job on it will take. Leaves nothing behind."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from internal_inpaint.cost import Clock, FileCost, LevelCost, file_cost, level_cost, sample_frames
 from internal_inpaint.job import Job
-from internal_inpaint.methods.implicit.networks import InpaintNetwork, NetworkConfig
 from internal_inpaint.plan import levels_of, whole_budget
+from internal_inpaint.preview import FRAMES as PREVIEW_FRAMES
+from internal_inpaint.preview import SHARE as PREVIEW_SHARE
 from internal_inpaint.roto.step import budget_of
 from internal_inpaint.run import device_of, shot_settings
-from internal_inpaint.shot import open_shot, store_bytes, survey
-from internal_inpaint.training.config import batch_size
+from internal_inpaint.shot import FrameStore, PictureData, Shot, build_stores, open_shot, store_bytes, survey
+from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.device import trains_in_bf16
+from internal_inpaint.training.fill_task import HELD_OUT_HOLES, fill_trainer
+from internal_inpaint.training.levels import Level
+from internal_inpaint.training.state import CHECKPOINT_SECONDS
+from internal_inpaint.training.trainer import VALIDATIONS, Trainer
+from internal_inpaint.vgg19 import load_vgg19
 
-# Rough resident memory, chosen to lie above what benchmarks/memory.py shows: the libraries and network,
-# what training keeps for each pixel of a batch at the paper's full width, and what holds a frame of the
-# plate while it is composited.
-BASE_BYTES = 700e6
-BATCH_BYTES_A_PIXEL = 1900
-PLATE_BYTES_A_PIXEL = 150
+MEASURING = 8.0  # seconds of training steps, about, on a CPU, whatever the size of the job
+REPORT_FRAMES = 4  # pictures of the report, rendered once more
+
+# Memory that cannot be measured beforehand, chosen by what benchmarks/check.py shows.
+LIBRARIES_BYTES = 450e6  # where the system does not say what they take
+WEIGHT_COPIES = 9  # gradients, the optimiser's state, the best weights, those to go back to
+BESIDE_THE_BATCH = 1.25  # what a step holds at its peak, over what its backward pass was left by the forward pass
+PLATE_BYTES_A_PIXEL = 150  # of the canvas, while a frame is composited and written
+FILL_SHARE = 0.4  # of what a training step holds for a pixel, while one is filled
 
 
-def check(job: Job) -> dict:
-    """Read every frame of the job's shot and describe it.
+def check(job: Job, clock: Clock = time.perf_counter) -> dict:
+    """Read every frame of the job's shot, describe it, and measure on a few of its frames what the job costs.
+
+    Args:
+        clock: seconds; with ``time.process_time`` on one thread the estimate is of processor time.
 
     Returns:
         plain JSON types: the survey's entries, and ``estimate`` with seconds and bytes.
@@ -31,51 +49,188 @@ def check(job: Job) -> dict:
     Raises:
         BadInput: whatever would also stop a run.
     """
+    start_s, libraries = time.process_time(), _resident_bytes() or LIBRARIES_BYTES
     device = device_of(job)
-    shot = open_shot(shot_settings(job))
-    began = time.perf_counter()
-    found = survey(shot).to_dict()
-    reading = time.perf_counter() - began
-    canvas = shot.canvas.height * shot.canvas.width
+    shot, holes = open_shot(shot_settings(job)), _Holes()
+    began = clock()
+    found = survey(shot, look=holes.add).to_dict()
+    loading_s = (clock() - began) / len(shot.pictures)
     levels = levels_of(job, (shot.canvas.height, shot.canvas.width), device)
-    budget = whole_budget(job, levels, device)
-    config, matte = levels[0].config, budget_of(job, device)
-    crop = min(levels[0].size[0] * levels[0].size[1], config.crop_pixels)
-    batch = batch_size(config, (1, crop), device.type == "cuda")  # of the largest crops there could be
-    holes = len(shot.pictures) - len(found["empty_matte_frames"]) * len(shot.views)
-    forward = _seconds_a_pixel(config.method.network, device)
-    filled = sum(level.size[0] * level.size[1] for level in levels)
-    # A step is a forward pass and a backward pass of twice its work.
-    training = budget.seconds or 3 * forward * batch * crop * (budget.steps or 0)
+    with tempfile.TemporaryDirectory(prefix="internal-inpaint-", ignore_cleanup_errors=True) as folder:
+        measured = _measured(job, shot, holes, levels, device, Path(folder), clock)
+    budget, matte = whole_budget(job, levels, device), budget_of(job, device)
+    costs, files, pictures = measured.levels, measured.files, len(shot.pictures)
+
+    boxes = holes.to_fill(shot)
+    canvas = (shot.canvas.height, shot.canvas.width)
+    looked_at = [_pixels_looked_at(boxes, canvas, levels[: n + 1], costs) for n in range(len(levels))]
+    picture_s = [  # one picture filled by the levels so far
+        sum(pixels * cost.fill_s for pixels, cost in zip(found_at, costs, strict=False)) for found_at in looked_at
+    ]
+    rendered_s = loading_s + files.composite_s + picture_s[-1]
+    reading_s = measured.store_s + pictures * measured.stored_s
+    previews = [PREVIEW_FRAMES * (seconds + files.sheet_s) for seconds in picture_s]
+    training_s = _training_s(budget, levels, costs, pictures, previews)
+    confidence_s = pictures * files.confidence_s + len(boxes) * picture_s[0]
+    rendering_s = len(boxes) * rendered_s + len(shot.frames) * files.write_s
+    # The last contact sheet and the report.
+    ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
+    matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
+    mapped = store_bytes(pictures, [level.size for level in levels])
+    working = _working_bytes(costs, shot, max(looked_at[-1]), device)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
         "working_sizes": [[level.size[1], level.size[0]] for level in levels],
         "training_steps": budget.steps,
-        "training_s": round(training),
+        "training_s": round(training_s, 1),
         "matte_s": matte.seconds,
         "matte_steps": matte.steps,
-        "reading_s": round(reading, 1),
-        "rendering_s": round(2 * reading + holes * forward * filled, 1),
-        "memory_bytes": int(
-            BASE_BYTES
-            + batch * crop * config.method.network.width * BATCH_BYTES_A_PIXEL
-            + canvas * PLATE_BYTES_A_PIXEL
+        "reading_s": round(reading_s, 1),
+        "confidence_s": round(confidence_s, 1),
+        "rendering_s": round(rendering_s, 1),
+        "total_s": round(
+            start_s + matte_s + reading_s + training_s + confidence_s + rendering_s + ending_s,
+            1,
         ),
-        "disk_bytes": store_bytes(len(shot.pictures), [level.size for level in levels]),
+        "memory_bytes": int(libraries + working + mapped),
+        "mapped_bytes": mapped,
+        "gpu_memory_bytes": int(mapped + max(cost.batch_bytes for cost in costs)) if device.type == "cuda" else None,
+        "disk_bytes": mapped,
     }
     return found
 
 
-@torch.no_grad()
-def _seconds_a_pixel(network_config: NetworkConfig, device: torch.device) -> float:
-    """Time of a forward pass for one pixel, measured."""
-    network = InpaintNetwork(network_config).to(device, memory_format=torch.channels_last)
-    masked, mask = (torch.zeros(1, planes, 160, 160, device=device) for planes in (3, 1))
-    network(masked, mask)
-    began = time.perf_counter()
-    float(network(masked, mask)[-1].sum())
-    return (time.perf_counter() - began) / 160**2
+@dataclass
+class _Holes:
+    """What the survey sees of the holes: box (top, left, bottom, right) and known pixels by picture."""
+
+    boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
+
+    def add(self, index: int, data: PictureData) -> None:
+        rows, columns = np.flatnonzero(data.hole.any(axis=1)), np.flatnonzero(data.hole.any(axis=0))
+        self.boxes.append((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0))
+        self.known.append(int((~(data.hole | data.outside)).sum()))
+
+    def to_fill(self, shot: Shot) -> np.ndarray:
+        """``[M, 4]`` boxes of all pictures to fill; a frame without a matte gets a hole like the others'."""
+        boxes = np.array(self.boxes)
+        there = boxes[boxes[:, 2] > 0]
+        missing = len(shot.pictures) - len(shot.reference_frames) * len(shot.views)
+        return np.concatenate([there, there[np.arange(missing) % len(there)]])
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The costs of each level and of a frame's files; seconds of storing the shot at all, and of each picture."""
+
+    levels: list[LevelCost]
+    files: FileCost
+    store_s: float
+    stored_s: float
+
+
+def _measured(
+    job: Job, shot: Shot, holes: _Holes, levels: tuple[Level, ...], device: torch.device, folder: Path, clock: Clock
+) -> _Measured:
+    frames = sample_frames(shot, np.array(holes.boxes), np.array(holes.known))
+    sizes, taken = [level.size for level in levels], []
+    # Twice: the difference is what grows with the shot.
+    for count in sorted({1, len(frames)}):
+        part = shot.only(frames[-count:] if count > 1 else [shot.pictures[_largest(holes)].frame])
+        began = clock()
+        stores = build_stores(part, folder / f"store{count}", sizes)
+        taken.append((len(part.pictures), clock() - began))
+    (few, first), (many, second) = taken[0], taken[-1]
+    stored_s = second / many if few == many else max(0.0, second - first) / (many - few)
+    costs = _level_costs(job, levels, stores, len(shot.views), device, folder, clock)
+    files = file_cost(part, stores[0], stores[-1], folder, clock)
+    return _Measured(costs, files, max(0.0, second - many * stored_s), stored_s)
+
+
+def _largest(holes: _Holes) -> int:
+    return int(np.argmax([(bottom - top) * (right - left) for top, left, bottom, right in holes.boxes]))
+
+
+def _level_costs(
+    job: Job,
+    levels: tuple[Level, ...],
+    stores: tuple[FrameStore, ...],
+    views: int,
+    device: torch.device,
+    folder: Path,
+    clock: Clock,
+) -> list[LevelCost]:
+    costs: list[LevelCost] = []
+    before: Trainer | None = None
+    for level, store in zip(levels, stores, strict=True):
+        planes = (torch.from_numpy(np.array(plane)).to(device) for plane in (store.frames, store.state))
+        named = job.vgg19 is not None and level.config.method.ambiguity
+        encoder = load_vgg19(Path(job.vgg19), device) if named else None
+        bf16 = trains_in_bf16(device)
+        trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, before, encoder, views)
+        costs.append(level_cost(trainer, MEASURING / len(levels), clock, folder / level.name))
+        before = trainer
+    return costs
+
+
+def _training_s(
+    budget: Budget, levels: tuple[Level, ...], costs: list[LevelCost], pictures: int, previews: list[float]
+) -> float:
+    """Seconds of the training: steps, validations, checkpoints and previews; a budget in seconds holds all of them.
+
+    A training that has stopped improving ends sooner.
+    """
+    if budget.steps is None:
+        return budget.seconds
+    holes = min(HELD_OUT_HOLES, max(1, pictures // 5))
+    total = 0.0
+    for level, cost, preview in zip(levels, costs, previews, strict=True):
+        steps, method = level.budget(budget).steps, level.config.method
+        regularised = int(steps * method.regularise_share) if method.ambiguity or method.stabilise else 0
+        validations = min(steps, VALIDATIONS) + level.config.score_first
+        seconds = (steps - regularised) * cost.step_s + regularised * cost.regularised_s
+        seconds += validations * holes * cost.validation_s
+        seconds += (1 + seconds / CHECKPOINT_SECONDS) * cost.save_s
+        total += seconds + min(validations * preview, max(preview, seconds / PREVIEW_SHARE))
+    return total if budget.seconds is None else min(total, budget.seconds)
+
+
+def _pixels_looked_at(
+    boxes: np.ndarray, canvas: tuple[int, int], levels: tuple[Level, ...], costs: list[LevelCost]
+) -> list[float]:
+    """Pixels of each level that are computed to fill one picture at the last of them, mean over the boxes.
+
+    A level is filled in the box of the hole and as far beside it as its network looks; a coarser one as far again.
+    """
+    grown, counts = 0.0, []  # in pixels of the canvas
+    for level, cost in reversed(list(zip(levels, costs, strict=False))):
+        scale = level.size[0] / canvas[0]
+        grown += cost.reach / scale
+        low, high = np.maximum(boxes[:, :2] - grown, 0), np.minimum(boxes[:, 2:] + grown, canvas)
+        counts.append(float((high - low).prod(axis=1).mean()) * scale**2)
+    return counts[::-1]
+
+
+def _working_bytes(costs: list[LevelCost], shot: Shot, filled: float, device: torch.device) -> float:
+    """Memory of the host that the run itself takes: of its training or of its rendering, whichever is more."""
+    weights = sum(cost.weight_bytes for cost in costs) * WEIGHT_COPIES
+    plate = shot.canvas.height * shot.canvas.width * PLATE_BYTES_A_PIXEL
+    if device.type == "cuda":
+        return weights + plate
+    batch = max(cost.batch_bytes for cost in costs) * BESIDE_THE_BATCH
+    fill = max(cost.pixel_bytes for cost in costs) * FILL_SHARE * filled
+    return weights + max(batch, plate + fill)
+
+
+def _resident_bytes() -> float:
+    """What this process has in memory; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    return next((1024.0 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
 
 
 def readable(found: dict) -> str:
@@ -107,8 +262,9 @@ def readable(found: dict) -> str:
         *_propagation(found),
         f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
         f"learned at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
-        f"estimate       {_training(estimate)} training, {estimate['reading_s']:.0f} s reading, "
-        f"{estimate['rendering_s']:.0f} s rendering; {estimate['memory_bytes'] / 2**30:.1f} GiB of memory, "
+        f"estimate       {estimate['total_s']:.0f} s in all: {_training(estimate)} training, "
+        f"{estimate['reading_s']:.0f} s reading, {estimate['confidence_s']:.0f} s measuring the confidence, "
+        f"{estimate['rendering_s']:.0f} s rendering; {_memory(estimate)}, "
         f"{estimate['disk_bytes'] / 2**30:.2f} GiB of disk for --quality {estimate['quality']}",
     ]
     return "\n".join(lines + [f"warning: {warning}" for warning in found["warnings"]])
@@ -136,6 +292,16 @@ def _frames(frames: tuple) -> str:
         return ""
     shown = ", ".join(map(str, frames[:8]))
     return f" (frames {shown}{', ...' if len(frames) > 8 else ''})"
+
+
+def _memory(estimate: dict) -> str:
+    """Memory, and how much of it the system takes back where it needs it."""
+    text = f"{estimate['memory_bytes'] / 2**30:.1f} GiB of memory"
+    if estimate["mapped_bytes"] > 0.1 * estimate["memory_bytes"]:
+        text += f" ({estimate['mapped_bytes'] / 2**30:.1f} GiB of it the shot on the disk, as far as there is room)"
+    if estimate["gpu_memory_bytes"]:
+        text += f", {estimate['gpu_memory_bytes'] / 2**30:.1f} GiB of GPU memory"
+    return text
 
 
 def _training(estimate: dict) -> str:

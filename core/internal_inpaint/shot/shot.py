@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -137,6 +138,15 @@ class Shot:
         if picture.frame not in self._mattes:
             return False
         return picture.view in views_of(self._mattes[picture.frame]) or picture.view == self.views[0]
+
+    def only(self, frames: Iterable[int]) -> Shot:
+        """Some frames of the shot, in its order, on the same canvas."""
+        chosen, part = set(frames), copy.copy(self)
+        part.frames = tuple(frame for frame in self.frames if frame in chosen)
+        kept = (picture for picture in self.pictures if picture.frame in chosen)
+        part.pictures = tuple(replace(picture, index=index) for index, picture in enumerate(kept))
+        part.reference_frames = tuple(frame for frame in self.reference_frames if frame in chosen)
+        return part
 
     def plate_header(self, frame: int) -> ImageHeader:
         """The header of one plate frame."""

@@ -49,8 +49,12 @@ class ShotSurvey:
         return asdict(self)
 
 
-def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> ShotSurvey:
-    """Reads every picture once. Calls `progress` with (done, total).
+def survey(
+    shot: Shot,
+    progress: Callable[[int, int], None] | None = None,
+    look: Callable[[int, PictureData], None] = lambda index, data: None,
+) -> ShotSurvey:
+    """Reads every picture once. Calls `progress` with (done, total), and `look` with the index and pixels of each.
 
     Raises BadInput if a file is damaged, if the matte is empty on all frames, or if it leaves no known pixel.
     """
@@ -60,6 +64,7 @@ def survey(shot: Shot, progress: Callable[[int, int], None] | None = None) -> Sh
     any_hole = any_known = False
     for picture in shot.pictures:
         data = shot.load(picture.index)
+        look(picture.index, data)
         usable = ~(data.outside | data.broken)
         if usable.any():
             values = data.rgb[usable]
