@@ -40,17 +40,7 @@ DECODER = [
     (C, 24, 3, 1, 1),
 ]
 # The second branch that the coarse-to-fine network adds beside the encoder of its second stage.
-BRANCH = [
-    (C, 48, 5, 1, 1),
-    (C, 96, 3, 2, 1),
-    (C, 96, 3, 1, 1),
-    (C, 192, 3, 2, 1),
-    (C, 192, 3, 1, 1),
-    (C, 192, 3, 1, 1),
-    (C, 192, 3, 1, 2),
-    (C, 192, 3, 1, 1),
-    (C, 192, 3, 1, 1),
-]
+BRANCH = [*ENCODER[:7], (C, 192, 3, 1, 1), (C, 192, 3, 1, 1)]
 
 # Two strided layers: sizes inside are multiples of 4. The widest reflection padding (dilation 16 at a
 # quarter of the size) needs a map of at least 17 pixels.
