@@ -327,8 +327,8 @@ class TestRefused:
 
     def test_another_job_in_the_same_folder(self, refused, sample, finished):
         output, work, _ = finished
-        said = refused("run", *shot_options(sample, output, work), *STEPS, "--grow", "9", "--fill-layer")
-        assert "--grow" in said
+        said = refused("run", *shot_options(sample, output, work), *STEPS, "--seed", "9", "--fill-layer")
+        assert "--seed" in said
         assert "--restart" in said
 
     def test_render_without_training(self, refused, sample, tmp_path):
@@ -343,7 +343,7 @@ class TestRefused:
         # As if the folder's weights had been copied from another shot's.
         job["frames"] = "1001-1005"
         (other / "job.json").write_text(json.dumps(job))
-        assert "another shot" in refused("run", other / "job.json")
+        assert "another shot" in refused("render", other / "job.json")
 
     def test_a_refused_job_leaves_no_folder_behind(self, refused, sample, tmp_path):
         refused("run", "--plate", sample.plate, "--matte", sample.matte, "--output", sample.plate)
