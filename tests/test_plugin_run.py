@@ -16,7 +16,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
-from internal_inpaint import control
+from internal_inpaint import checkpoints, control
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint_plugin import PluginError, Run, last_run, read_job, run_for, write_job
 
@@ -301,3 +301,30 @@ def test_another_machines_clock_does_not_count_once_it_is_heard(tmp_path):
     assert run.look().state == "silent", "an hour old, for all that is known"
     status(tmp_path, host="farm-17", updated=ago(3590))
     assert run.look().state == "running", "it has said something meanwhile: its clock is late, not the worker"
+
+
+def test_a_new_version_starts_from_the_weights_of_the_last_one(job, worker, tmp_path):
+    settings, _ = job
+    first = run_for(tmp_path, settings, "inputs")
+    first.begin(settings, worker, "inputs")
+    assert "start_from" not in read_job(first.folder)
+    wait_for(first, "done")
+
+    changed = {**settings, "grow": 3}
+    second = run_for(tmp_path, changed, "inputs")
+    assert second.folder != first.folder
+    second.begin(changed, worker, "inputs")
+    wait_for(second, "done")
+    assert read_job(second.folder)["start_from"] == os.path.join(os.pardir, first.folder.name)
+    (level,) = JobFolder(second.folder).levels()
+    assert checkpoints.read_about(checkpoints.newest(level)).counters.warm
+    # The node still asks for the job without it, and finds it done.
+    assert run_for(tmp_path, changed, "inputs").folder == second.folder
+    assert second.begin(changed, worker, "inputs") == "done"
+
+    # Another plate has nothing to learn from these; another version of the same one has.
+    other = {**settings, "plate": str(tmp_path / "other.####.exr")}
+    third = run_for(tmp_path, other, "inputs")
+    third.begin(other, worker, "inputs")
+    assert "start_from" not in read_job(third.folder)
+    wait_for(third, "failed")
