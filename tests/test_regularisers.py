@@ -336,7 +336,8 @@ class TestPhase:
     @pytest.mark.parametrize("term", ["ambiguity", "stabilise"])
     def test_each_changes_what_is_learned_once_it_is_on(self, term):
         # Both draw the same at random; only the gradient of the term tells them apart.
-        trainers = [trainer(dataclasses.replace(TINY, patience=0, **{term: weight})) for weight in (1e-20, 0.1)]
+        plain = dataclasses.replace(TINY, patience=0)
+        trainers = [trainer(with_method(plain, **{term: weight})) for weight in (1e-20, 0.1)]
         for t in trainers:
             t.run(Budget(steps=16), Hooks())
         without, with_it = (t.network.state_dict() for t in trainers)

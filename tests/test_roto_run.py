@@ -161,43 +161,41 @@ def test_what_was_learned_from_mattes_keeps_them(sample, finished, refused, tmp_
     assert "checkpoint" in refused("render", *command, *MATTE_STEPS)
 
 
-def test_a_folder_of_an_earlier_version_goes_on_with_its_mattes(sample, finished, refused, tmp_path):
-    """Drawn mattes were told by their size there, and found with another recipe: they cannot be found again."""
-    work = tmp_path / "job"
-    shutil.copytree(finished[1], work)
-    settled, learned = work / "matte" / "settled.json", work / "matte" / "propagation.json"
-    before = json.loads(settled.read_text())
-    size = frame(sample.matte, 1003).stat().st_size
-    drawn = [1003, frame(sample.matte, 1003).name]
-    told = [[*entry[:2], size] if entry[:2] == drawn else entry for entry in before["inputs"]]
-    settled.write_text(json.dumps({**before, "inputs": told}))
-    learned.write_text(json.dumps({**json.loads(learned.read_text()), "fingerprint": "of another recipe"}))
-    command = [*options(sample, tmp_path / "clean.####.exr", work), "--quality", "draft", "--device", "cpu"]
-    done = internal_inpaint("render", *command, *MATTE_STEPS)
-    assert done.returncode == 0, done.stderr
-    told[-1][2] = size + 1
-    settled.write_text(json.dumps({**before, "inputs": told}))
-    assert "other drawn mattes" in refused("render", *command, *MATTE_STEPS)
-
-
-def test_other_drawn_mattes_do_not_cost_what_was_learned(sample, finished, refused, tmp_path):
-    """Refused before a matte is found anew: those in the folder are the ones that its weights know."""
+def test_mattes_found_again_are_the_same_and_cost_nothing_that_was_learned(sample, finished, tmp_path):
+    """Their record is lost, and the drawn matte is saved again in another compression."""
     work, drawn = tmp_path / "job", tmp_path / "drawn"
     shutil.copytree(finished[1], work)
+    (work / "matte" / "settled.json").unlink()
     shutil.copytree(Path(sample.matte).parent, drawn)
-    mine = frame(drawn / Path(sample.matte).name, 1003)
-    shutil.copy(frame(sample.matte, 1005), mine)
-    mattes = [matte_of(work, number).read_bytes() for number in sample.frames]
-    job = json.loads((work / "job.json").read_text())
-    (work / "job.json").write_text(json.dumps({**job, "matte": str(drawn / Path(sample.matte).name)}))
-    assert "other drawn mattes" in refused("run", work / "job.json", "--work", work)
-    assert [matte_of(work, number).read_bytes() for number in sample.frames] == mattes
-    # The same matte saved again is no other one.
     image = oiio.ImageBuf(frame(sample.matte, 1003).as_posix())
     image.specmod().attribute("compression", "none")
-    assert image.write(str(mine))
-    done = internal_inpaint("run", work / "job.json", "--work", work)
+    assert image.write(str(frame(drawn / Path(sample.matte).name, 1003)))
+    mattes, output = (
+        [pixels(matte_of(work, number))[0].tobytes() for number in sample.frames],
+        tmp_path / "c.####.exr",
+    )
+    command = [*options(sample, output, work), "--quality", "draft", "--device", "cpu"]
+    command[command.index("--matte") + 1] = drawn / Path(sample.matte).name
+    done = internal_inpaint("render", *command, *MATTE_STEPS)
     assert done.returncode == 0, done.stderr
+    assert [pixels(matte_of(work, number))[0].tobytes() for number in sample.frames] == mattes
+    for number in sample.frames:
+        assert pixels(frame(output, number))[0].tobytes() == pixels(frame(finished[0], number))[0].tobytes()
+
+
+def test_from_other_drawn_mattes_others_are_found_and_the_training_continues(sample, finished, tmp_path):
+    work, drawn, output = tmp_path / "job", tmp_path / "drawn", tmp_path / "clean.####.exr"
+    shutil.copytree(finished[1], work)
+    shutil.copytree(Path(sample.matte).parent, drawn)
+    shutil.copy(frame(sample.matte, 1005), frame(drawn / Path(sample.matte).name, 1003))
+    mattes = [matte_of(work, number).read_bytes() for number in sample.frames]
+    command = [*options(sample, output, work), *MATTE_STEPS, "--quality", "draft", "--device", "cpu"]
+    command[command.index("--matte") + 1] = drawn / Path(sample.matte).name
+    done = internal_inpaint("run", *command, "--steps", "6", "--progress", "plain")
+    assert done.returncode == 0, done.stderr
+    assert "continuing from the weights" in done.stdout
+    assert [matte_of(work, number).read_bytes() for number in sample.frames] != mattes
+    assert frame(output, 1005).exists()
 
 
 class TestPropagateMatte:
