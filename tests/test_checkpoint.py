@@ -32,6 +32,17 @@ def test_only_the_newest_is_kept_and_nothing_unfinished_lies_about(saved):
     assert [p.name for p in saved.parent.iterdir()] == [newest.name]
 
 
+def test_of_many_made_at_one_step_the_last_is_kept(saved):
+    """Between two steps there is work too: frames are labelled, mattes are predicted."""
+    t = trainer()
+    checkpoints.resume(t, saved, SHOT)
+    for seconds in range(100, 112):
+        t.counters.seconds = seconds
+        save(t, saved.parent)
+        (kept,) = checkpoints.newest_first(saved.parent)
+        assert checkpoints.read_about(kept).counters.seconds == seconds
+
+
 def test_a_half_written_checkpoint_is_not_seen(saved):
     (saved.parent / ".step-0000000009.part").mkdir()
     assert checkpoints.newest_first(saved.parent) == [saved]

@@ -1,5 +1,7 @@
 """Roto one frame, get the rest: the mechanism, on small shots made by code whose mattes are known."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,6 @@ from internal_inpaint.errors import BadInput, Stopped
 from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
-from internal_inpaint.roto.labels import FILES
 from internal_inpaint.roto.sampling import Labelled, MatteSampler
 from internal_inpaint.roto.tracking import tracked
 from internal_inpaint.training.budget import Budget
@@ -213,6 +214,36 @@ def test_stopping_saves_and_progress_never_falls(tmp_path):
     assert seen[len(seen) // 2][1] >= steps  # it went on, it did not begin again
 
 
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_broken_off_after_its_time_the_first_round_is_completed(tmp_path, end):
+    """A time too short for labelling every frame once is overrun, and a run broken off meanwhile overruns it too."""
+    frames, truth = shot(ACROSS[:7])
+
+    class Killed(BaseException):
+        pass
+
+    def over(progress):
+        shares.append(progress.progress)
+        if end == "killed" and shares[-1] >= 0.9:
+            raise Killed
+
+    shares, slow = [0.0], Clock()
+    slow_hooks = Hooks(report=over, clock=slow, checkpoint_seconds=0, should_stop=lambda: shares[-1] >= 0.9)
+    if end == "killed":
+        slow_hooks.should_stop = lambda: False
+    with pytest.raises((Stopped, Killed)):
+        run(tmp_path, frames, {0: truth[0]}, Budget(seconds=100), slow_hooks)
+    assert labelled_frames(tmp_path) < 6  # the time was over before the round was
+    run(tmp_path, frames, {0: truth[0]}, Budget(seconds=100), Hooks(clock=Clock()))
+    assert labelled_frames(tmp_path) >= 6
+
+
+def labelled_frames(folder):
+    """How many labels the newest checkpoint's training has made on the way."""
+    (about,) = folder.glob("step-*/training.json")
+    return json.loads(about.read_text())["counters"]["task"]["visits"]
+
+
 def test_with_a_larger_budget_progress_begins_where_it_is(tmp_path):
     frames, truth = shot(ACROSS[:3])
     seen = []
@@ -235,6 +266,17 @@ def test_a_finished_result_is_used_again_and_never_for_another_matte(tmp_path, a
     moved = run(tmp_path, frames, {3: truth[3]}, Budget(steps=5))
     np.testing.assert_allclose(moved.mattes[3], truth[3], atol=1e-3)
     assert other.confidence != moved.confidence
+
+
+def test_another_matte_is_resumed_although_the_first_one_was_trained_longer(tmp_path):
+    frames, truth = shot(ACROSS[:5])
+    run(tmp_path, frames, {0: truth[0]}, Budget(steps=20))
+    asked, steps = iter([False] * 12 + [True] * 100), []
+    with pytest.raises(Stopped):
+        run(tmp_path, frames, {2: truth[2]}, Budget(steps=18), Hooks(should_stop=lambda: next(asked)))
+    hooks = Hooks(report=lambda p: steps.append(p.step), clock=Clock())
+    run(tmp_path, frames, {2: truth[2]}, Budget(steps=18), hooks)
+    assert steps[0] > 5
 
 
 def test_the_matte_of_one_view_serves_the_others(tmp_path):
@@ -322,7 +364,7 @@ def test_diverging_goes_back_to_good_weights_and_labels_nothing_meanwhile(tmp_pa
     assert len(warnings) == 1
     assert "diverged" in warnings[0]
     assert overlaps(result.mattes, truth).min() > 0.5
-    for name in FILES:
+    for name in ("labels-0.npy", "labels-1.npy"):
         assert (np.load(tmp_path / name)[1:].max((1, 2)) > 127).all(), "the object is in every frame"
 
 

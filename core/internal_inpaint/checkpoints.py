@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,9 +55,10 @@ def save(trainer: Trainer, folder: Path, fingerprint: str, size: tuple[int, int]
     counters = trainer.counters
     counters.rng, counters.task = trainer.rng.bit_generator.state, trainer.task.state_dict()
     remove_unfinished(folder)
-    number = 0  # counts the checkpoints made at one step: a stop, and a restart that stops at once
-    while (final := folder / f"step-{counters.step:010d}.{number:03d}").exists():
-        number += 1
+    # Checkpoints made at one step are numbered: a stop, and a restart that stops at once; work between two steps.
+    last = newest(folder)
+    step, number = (-1, 0) if last is None else (*_numbers(last), 0)[:2]
+    final = folder / f"step-{counters.step:010d}.{number + 1 if step == counters.step else 0:03d}"
     temporary = folder / f".{final.name}.part"
     temporary.mkdir(parents=True)
     _save_tensors(trainer.network.state_dict(), temporary / WEIGHTS)
@@ -89,7 +91,12 @@ def save(trainer: Trainer, folder: Path, fingerprint: str, size: tuple[int, int]
 
 def newest_first(folder: Path) -> list[Path]:
     """Complete checkpoints of a folder, the newest first."""
-    return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+    return sorted((p for p in folder.glob("step-*") if p.is_dir()), key=_numbers, reverse=True)
+
+
+def _numbers(checkpoint: Path) -> list[int]:
+    """Step and number of a checkpoint, by its name."""
+    return [int(digits) for digits in re.findall(r"\d+", checkpoint.name)]
 
 
 def newest(folder: Path) -> Path | None:

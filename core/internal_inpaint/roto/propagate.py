@@ -68,6 +68,8 @@ def propagate(
     seen = Frames(frames, outside, most, home, views)
     newest = checkpoints.newest(folder)
     resumed = newest is not None and Labels.there(home, seen) and _is_of(newest, fingerprint)
+    if not resumed:
+        checkpoints.set_aside(folder)  # of other mattes, maybe after more steps: it would pass for the newest
     small = {index: np.clip(seen.reduced(matte), 0, 1) for index, matte in references.items()}
     method, labels = MatteMethod(config.method), Labels(home, seen, small, fresh=not resumed)
     task = RotoTask(config, method, seen, labels, budget, device, hooks.clock)

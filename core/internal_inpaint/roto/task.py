@@ -80,11 +80,13 @@ class RotoTask:
         """What the prediction of every frame takes, with some room, as far as can be told."""
         return 1.3 * self._round_seconds()
 
+    def pending(self, progress: float) -> bool:
+        # At the end of the time the first round is completed, a later one is broken off.
+        return self.visits < (len(self.order) if progress >= 1 else self._due(progress))
+
     def work(self, progress: float, weights: nn.Module) -> Work:
         """Label the next frame of the walk, if it is due."""
-        due = self._due(progress)
-        # At the end of the time the first round is completed, a later one is broken off.
-        if self.visits >= due or (progress >= 1 and self.visits >= len(self.order)):
+        if not self.pending(progress):
             return Work.NOTHING
         if not all(bool(torch.isfinite(parameter).all()) for parameter in weights.parameters()):
             return Work.NOTHING  # the trainer has not noticed yet: broken weights must not label anything

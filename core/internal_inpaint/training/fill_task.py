@@ -91,6 +91,9 @@ class FillTask:
     def reserved_seconds(self) -> float:
         return 0.0
 
+    def pending(self, progress: float) -> bool:
+        return False
+
     def work(self, progress: float, weights: nn.Module) -> Work:
         return Work.NOTHING
 

@@ -42,6 +42,9 @@ class Task(Protocol):
     def reserved_seconds(self) -> float:
         """Time at the end of a budget in seconds that is not for training."""
 
+    def pending(self, progress: float) -> bool:
+        """Whether ``work`` has something to do: a training is not over before it is done."""
+
     def work(self, progress: float, weights: nn.Module) -> Work:
         """Do a piece of what is due between two steps.
 

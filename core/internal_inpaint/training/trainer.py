@@ -98,7 +98,7 @@ class Trainer:
         counters, clock = self.counters, hooks.clock
         self._adopt(budget)
         schedule = Schedule(self.recipe.schedule, end=counters.schedule_end)
-        if counters.history and schedule.done(self.progress(budget)):
+        if counters.history and schedule.done(self.progress(budget)) and not self.task.pending(1.0):
             return True  # an earlier run has done it all
         self._last_good = self._snapshot()
         started = clock() - counters.seconds
@@ -111,7 +111,8 @@ class Trainer:
             share = min(1.0, progress / schedule.end)
             stopping, now = hooks.should_stop(), clock()
             worked = Work.NOTHING if stopping else self.task.work(share, self._weights())
-            finished = schedule.done(progress) and not worked
+            idle = not worked and not (stopping and self.task.pending(share))
+            finished = schedule.done(progress) and idle
             # What begins with a coarser level's picture is scored before its first step: it may be the best already.
             unscored = self.recipe.score_first and not counters.history
             validating = finished or unscored or progress >= (counters.validations + 1) / VALIDATIONS
@@ -133,7 +134,7 @@ class Trainer:
                     self._back_to_last_good(hooks)
                     continue
                 hooks.validated(self)
-                finished = schedule.done(progress) and not worked
+                finished = schedule.done(progress) and idle
             if saving or finished:
                 hooks.checkpoint(self)
                 saved = clock()
