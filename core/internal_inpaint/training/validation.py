@@ -41,6 +41,9 @@ def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
     For each, several random positions are tried, and the one that overlaps the real hole least is used. Positions
     with mostly unknown pixels, or that would cover much of the frame, are not used. A shot with a very large
     hole may therefore get none.
+
+    Args:
+        sampler: of the whole shot, without held-out pixels; its crop is the part of a frame that is scored.
     """
     rng = np.random.default_rng([seed, 7])
     length = len(sampler.state)
