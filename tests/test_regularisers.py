@@ -12,7 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from internal_inpaint import checkpoints
 from internal_inpaint.methods.implicit import ambiguity
-from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss, drawn_points, nearest_points, seen_points
+from internal_inpaint.methods.implicit.ambiguity import (
+    ambiguity_loss,
+    candidate_points,
+    nearest_points,
+    point_weights,
+)
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.method import ImplicitMethod
 from internal_inpaint.methods.implicit.networks import NetworkConfig
@@ -124,9 +129,9 @@ class TestAmbiguity:
     def test_points_are_counted_by_their_cells(self):
         hidden = torch.zeros(1, 1, 16, 16)
         hidden[..., 4:8, 4:6] = 1
-        assert drawn_points(hidden, 4)[0, 1, 1] == 0.5
-        assert drawn_points(hidden, 4).sum() == 0.5
-        seen = seen_points(1 - hidden, torch.ones(1, 4, 4), 4)[0]
+        assert point_weights(hidden, 4)[0, 1, 1] == 0.5
+        assert point_weights(hidden, 4).sum() == 0.5
+        seen = candidate_points(1 - hidden, torch.ones(1, 4, 4), 4)[0]
         assert not seen[:3, :3].any()
         assert seen[3].all()
         assert seen[:, 3].all()
@@ -134,7 +139,7 @@ class TestAmbiguity:
     def test_points_far_from_what_is_filled_are_not_drawn_to(self):
         drawn = torch.zeros(1, 20, 30)
         drawn[:, 10, 5] = 0.1
-        seen = seen_points(torch.ones(1, 1, 80, 120), drawn, 4)[0]
+        seen = candidate_points(torch.ones(1, 1, 80, 120), drawn, 4)[0]
         expected = torch.zeros(20, 30, dtype=torch.bool)
         expected[10 - ambiguity.REACH : 11 + ambiguity.REACH, 5 - ambiguity.REACH : 6 + ambiguity.REACH] = True
         assert torch.equal(seen, expected)

@@ -344,7 +344,7 @@ def test_running_out_of_memory_makes_the_batch_smaller_and_is_told(tmp_path, mon
     frames, truth = shot(ACROSS[:5])
     warnings = []
     result = run(tmp_path, frames, {0: truth[0]}, Budget(steps=100), Hooks(warn=warnings.append))
-    assert warnings == ["out of memory: the batch is now 2 crops a step"]
+    assert warnings == ["out of memory: the batch is now 2 crops per step"]
     assert result.steps == 100
     assert overlaps(result.mattes, truth).min() > 0.5
 

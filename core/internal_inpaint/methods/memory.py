@@ -1,10 +1,10 @@
-"""What running out of memory looks like in PyTorch."""
+"""Recognises PyTorch's out-of-memory errors."""
 
 from __future__ import annotations
 
 import torch
 
-# What PyTorch and the libraries below it say, beside the exception made for it.
+# Messages of PyTorch and its libraries that do not raise ``OutOfMemoryError``.
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
@@ -18,4 +18,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception from PyTorch means that device or host memory ran out."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)

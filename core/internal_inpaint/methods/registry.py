@@ -1,4 +1,4 @@
-"""The methods there are, by name and by the type of their settings."""
+"""The available methods, by name and by the type of their settings."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.method import ImplicitMethod
 
-# Name, as ``--method`` has it: type of the settings, and what makes the method from them (and, where it
-# is given one, an encoder).
+# By the name for ``--method``: the type of the settings, and a function that makes the method from them and options.
 METHODS: dict[str, tuple[type, Callable[..., Method]]] = {
     "implicit": (ImplicitConfig, ImplicitMethod),
 }
 
 
 def method_of(config: Any, **options: Any) -> Method:
-    """The method that these settings are of. Raises ``ValueError`` if there is none."""
+    """Make the method that these settings belong to. Raises ``ValueError`` if there is none."""
     for kind, make in METHODS.values():
         if type(config) is kind:
             return make(config, **options)

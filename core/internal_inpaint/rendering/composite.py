@@ -8,7 +8,7 @@ import numpy as np
 def composite(plate: np.ndarray, fill: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """``plate x (1 - a) + fill x a``.
 
-    A plate pixel that is NaN or infinite says nothing: where the matte touches it the fill stands alone.
+    Where the matte touches a plate pixel that is NaN or infinite, the fill replaces the pixel entirely.
 
     Args:
         plate, fill: ``[H, W, 3]`` float32 scene-linear.

@@ -1,4 +1,4 @@
-"""From a trained shot to a finished frame at plate size."""
+"""Renders finished frames at plate size from a trained shot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Renderer:
         """Fill one picture and composite it.
 
         Args:
-            index: of the picture in the store.
+            index: index of the picture in the store.
             plate: ``[H, W, 3]`` float32 scene-linear at plate size, or reduced.
             alpha: ``[H, W]`` float32, the grown and feathered matte.
 
@@ -32,7 +32,7 @@ class Renderer:
         if not alpha.any():
             return plate, np.zeros_like(plate)
         fill = self.trained.fill(index, _wanted(alpha, self.trained.size))
-        # The matte's own box is all that changes; a 4K frame is mostly outside it.
+        # Only the matte's bounding box changes; most of a 4K frame is outside it.
         box = _box(alpha)
         result, fill_linear = plate.copy(), np.zeros_like(plate)
         fill_linear[box] = self.trained.space.to_linear(enlarge(fill, alpha.shape).numpy()[box])
@@ -47,7 +47,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 
 def _wanted(alpha: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """Working pixels ``[h, w]`` bool under any pixel of the matte, and those that enlarging reads beside them."""
+    """Working pixels ``[h, w]`` bool under the matte, and the neighbours that enlarging reads."""
     touched = alpha > 0
     if tuple(size) == alpha.shape:
         return torch.from_numpy(touched)

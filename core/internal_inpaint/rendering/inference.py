@@ -1,7 +1,7 @@
-"""Filling frames with a trained network: whole where they fit, in overlapping tiles where not.
+"""Fills frames with a trained network, in overlapping tiles where they do not fit into memory.
 
-Only the neighbourhood of the hole is computed: the network sees no farther than ``Geometry.reach`` pixels, so
-a region that leaves that much context round the hole gives what the whole frame would have given.
+Only the neighbourhood of the hole is computed. An output pixel depends on no pixel farther than
+``Geometry.reach``, so a region with this much context around the hole gives the same result as the whole frame.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from internal_inpaint.methods.base import Clip, Geometry, Method
 from internal_inpaint.methods.memory import is_out_of_memory
 
-WHOLE_FRAME_PIXELS = 1280 * 720  # the most that is computed in one piece; halved when memory runs out
+WHOLE_FRAME_PIXELS = 1280 * 720  # largest region that is computed at once; halved when memory runs out
 SMALLEST_TILE_PIXELS = 192 * 192
 
 
@@ -42,20 +42,20 @@ def fill_frame(
     reach: int | None = None,
     prior: Tensor | None = None,
 ) -> Tensor:
-    """The network's picture of a frame, computed where it is wanted.
+    """The network's picture of a frame, computed where ``wanted``.
 
     Args:
         method: fills clips with the network.
-        frames: ``[T, H, W, 3]`` working space, as ``method.geometry.frames`` asks for them.
-        unknown: ``[T, H, W]`` bool, True where the network may not look.
+        frames: ``[T, H, W, 3]`` working space, the frames of ``method.geometry.frames``.
+        unknown: ``[T, H, W]`` bool, True where pixels are hidden from the network.
         wanted: ``[H, W]`` bool, where the fill is needed.
-        most_pixels: area of the largest piece computed at once; a larger neighbourhood is tiled.
+        most_pixels: area of the largest region that is computed at once; a larger one is tiled.
         overlap: width in pixels over which neighbouring tiles are blended.
-        reach: context round the wanted pixels; by default what the network can see.
-        prior: ``[H, W, 3]`` the coarser level's filled picture, where the network wants one.
+        reach: context in pixels around the wanted pixels; default: ``method.geometry.reach``.
+        prior: ``[H, W, 3]`` the coarser level's filled picture, if the network takes one.
 
     Returns:
-        ``[H, W, 3]`` float32 in [-1, 1], zero away from the wanted pixels.
+        ``[H, W, 3]`` float32 in [-1, 1], zero in tiles without wanted pixels.
     """
     height, width = wanted.shape
     rows, columns = wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
@@ -89,34 +89,34 @@ def _fill_tiles(
     result, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     device = next(network.parameters()).device
     for tile, ramp in tiles:
-        rows_, columns_ = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-        if not wanted[rows_, columns_].any():
+        rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+        if not wanted[rows, columns].any():
             continue
-        hidden = unknown[:, rows_, columns_][None, :, None].to(device, torch.float32)
-        pixels, below = (
+        hidden = unknown[:, rows, columns][None, :, None].to(device, torch.float32)
+        pixels, coarse = (
             None
             if pictures is None
-            else pictures[:, rows_, columns_].permute(0, 3, 1, 2)[None].to(device, torch.float32)
+            else pictures[:, rows, columns].permute(0, 3, 1, 2)[None].to(device, torch.float32)
             for pictures in (frames, None if prior is None else prior[None])
         )
-        output = method.fill(network, Clip(pixels, hidden, prior=below))
-        result[rows_, columns_] += output[0].permute(1, 2, 0).float().clamp(-1, 1).cpu() * ramp
-        weight[rows_, columns_] += ramp
+        output = method.fill(network, Clip(pixels, hidden, prior=coarse))
+        result[rows, columns] += output[0].permute(1, 2, 0).float().clamp(-1, 1).cpu() * ramp
+        weight[rows, columns] += ramp
     return result / weight.clamp(min=1e-12)
 
 
 def _grown(box: Tile, reach: int, height: int, width: int, geometry: Geometry) -> Tile:
     smallest, stride = geometry.smallest, geometry.stride
 
-    # Edges on multiples of the stride, so that the strided layers sample the same pixels as for the
-    # whole frame; at least as large as the network's smallest input where the frame allows.
-    def axis(start: int, end: int, room: int) -> tuple[int, int]:
-        start, end = max(0, start - reach), min(room, end + reach)
+    # Edges are multiples of the stride, so that the strided layers sample the same pixels as for the
+    # whole frame. The region is at least as large as the network's smallest input where the frame allows.
+    def axis(start: int, end: int, limit: int) -> tuple[int, int]:
+        start, end = max(0, start - reach), min(limit, end + reach)
         if end - start < smallest:
-            end = min(room, start + smallest)
+            end = min(limit, start + smallest)
             start = max(0, end - smallest)
         start = start // stride * stride
-        return start, min(room, start + -(-(end - start) // stride) * stride)
+        return start, min(limit, start + -(-(end - start) // stride) * stride)
 
     top, bottom = axis(box.top, box.bottom, height)
     left, right = axis(box.left, box.right, width)
@@ -138,7 +138,7 @@ def _tiles(region: Tile, most_pixels: int, overlap: int, geometry: Geometry) -> 
 
 
 def _spans(start: int, end: int, side: int, overlap: int, stride: int) -> list[tuple[int, int, np.ndarray]]:
-    """Overlapping intervals on multiples of the stride that cover ``start:end``, with their ramps."""
+    """Overlapping intervals, aligned to the stride, that cover ``start:end``, with their ramps."""
     length = end - start
     count = max(1, -(-(length - overlap) // max(1, side - overlap)))
     size = -(-(length + (count - 1) * overlap) // count)
@@ -159,7 +159,7 @@ def _spans(start: int, end: int, side: int, overlap: int, stride: int) -> list[t
 
 
 def enlarge(fill: Tensor, size: tuple[int, int]) -> Tensor:
-    """A fill ``[h, w, 3]`` of the working size brought to the plate's ``(height, width)``, bicubically."""
+    """Enlarge a fill ``[h, w, 3]`` to the plate's ``(height, width)``, bicubic."""
     if tuple(fill.shape[:2]) == tuple(size):
         return fill
     planes = fill.permute(2, 0, 1)[None]

@@ -1,4 +1,4 @@
-"""What a training hands on: the one object that rendering, confidence, report and export are given."""
+"""The result of a training: the one object that rendering, confidence, report and export take."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from internal_inpaint.rendering.inference import enlarge, fill_frame
 from internal_inpaint.resample import reduce_max
 from internal_inpaint.shot import WorkingSpace
 
-NEAR = 4  # pixels of a coarser level, beside those wanted, that enlarging and the finer network's prior read
+MARGIN = 4  # pixels of a coarser level around the wanted ones that enlarging and the finer network's prior read
 
 
 @dataclass(frozen=True)
 class TrainedLevel:
-    """A resolution that the shot was learned at.
+    """One trained level of a shot.
 
     Attributes:
-        method, network: what fills frames; the network is in ``eval`` mode on its device, with the best weights.
+        method, network: fill frames; the network is in ``eval`` mode on its device, with the best weights.
         frames: ``[N, h, w, 3]`` working space; state: ``[N, h, w]`` uint8 of ``PixelState``.
-        views: pictures a frame; pictures of one view are ``views`` apart.
-        digest: of the weights.
+        views: pictures per frame; pictures of one view are ``views`` apart.
+        digest: digest of the weights.
         steps, seconds: of the training, over all attempts.
-        psnr: in dB inside held-out holes, of these weights; ``None`` where there were none.
-        history: ``[step, seconds, loss, psnr]`` a validation.
+        psnr: validation PSNR of these weights in dB; ``None`` without validation holes.
+        history: ``[step, seconds, loss, psnr]`` of each validation.
     """
 
     method: Method
@@ -51,30 +51,30 @@ class TrainedLevel:
 
     @property
     def name(self) -> str:
-        """``854x480``."""
+        """For example ``854x480``."""
         return f"{self.size[1]}x{self.size[0]}"
 
     def clip(self, index: int) -> tuple[Tensor, Tensor]:
-        """Frames ``[T, h, w, 3]`` float32 and unknown pixels ``[T, h, w]`` bool that the method looks at."""
+        """The method's input for a picture: frames ``[T, h, w, 3]`` float32, unknown pixels ``[T, h, w]`` bool."""
         indices = self.method.geometry.pictures(index, len(self.state), self.views)
         frames = torch.from_numpy(np.stack([np.asarray(self.frames[i], np.float32) for i in indices]))
         return frames, torch.from_numpy(np.stack([np.asarray(self.state[i]) != PixelState.KNOWN for i in indices]))
 
     def known(self, index: int) -> tuple[Tensor, Tensor]:
-        """One picture ``[h, w, 3]`` float32 and where it is known ``[h, w]`` bool."""
+        """One picture ``[h, w, 3]`` float32 and its known pixels ``[h, w]`` bool."""
         pixels = torch.from_numpy(np.asarray(self.frames[index], np.float32))
         return pixels, torch.from_numpy(np.asarray(self.state[index]) == PixelState.KNOWN)
 
 
 @dataclass(frozen=True)
 class TrainedShot:
-    """A shot that was learned, ready to be filled (section 4.1: from the coarsest level to the finest).
+    """A trained shot, which fills its frames from the coarsest level to the finest (section 4.1).
 
     Attributes:
         levels: the coarsest first.
         space: the working space of its frames.
         canvas: (height, width) of the plate.
-        precision: ``float32`` or ``bfloat16``, as it was trained.
+        precision: of the training, ``float32`` or ``bfloat16``.
     """
 
     levels: Sequence[TrainedLevel]
@@ -84,12 +84,12 @@ class TrainedShot:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of what ``fill`` gives."""
+        """(height, width) of the result of ``fill``."""
         return self.levels[-1].size
 
     @property
     def digest(self) -> str:
-        """Of everything that decides how it fills, but the shot's own pixels."""
+        """Digest of everything that the fill depends on, except the shot's own pixels."""
         return " ".join([self.precision, *(level.digest for level in self.levels)])
 
     @property
@@ -102,27 +102,27 @@ class TrainedShot:
 
     @property
     def psnr(self) -> float | None:
-        """Of the finest level."""
+        """Validation PSNR of the finest level in dB."""
         return self.levels[-1].psnr
 
     def up_to(self, width: int) -> TrainedShot:
-        """Only the levels up to the first that is at least ``width`` pixels wide: for pictures shown small."""
-        enough = next((n for n, level in enumerate(self.levels) if level.size[1] >= width), len(self.levels) - 1)
-        return replace(self, levels=self.levels[: enough + 1])
+        """The levels up to the first that is at least ``width`` pixels wide, for small previews."""
+        last = next((n for n, level in enumerate(self.levels) if level.size[1] >= width), len(self.levels) - 1)
+        return replace(self, levels=self.levels[: last + 1])
 
     def coarsest(self) -> TrainedShot:
-        """Only the first level."""
+        """The first level alone."""
         return replace(self, levels=self.levels[:1])
 
     def fill(self, index: int, wanted: Tensor) -> Tensor:
         """The picture of one frame as the finest level fills it.
 
         Args:
-            index: of the picture in the store.
-            wanted: ``[h, w]`` bool of the finest level: where the fill is needed; nothing is computed elsewhere.
+            index: index of the picture in the store.
+            wanted: ``[h, w]`` bool at the finest level, where the fill is needed.
 
         Returns:
-            ``[h, w, 3]`` float32 working space in [-1, 1], zero away from what is wanted.
+            ``[h, w, 3]`` float32 working space in [-1, 1]; meaningful where ``wanted``.
         """
         return self._fill(len(self.levels) - 1, index, wanted)
 
@@ -131,26 +131,26 @@ class TrainedShot:
         frames, unknown = level.clip(index)
         prior = None
         if number:
-            below = self.levels[number - 1]
-            # The finer network looks at the prior wherever it looks at the frame: the coarser one fills
-            # whatever is unknown as far as that, but only there.
-            pixels, known = below.known(index)
-            near = reduced_to(_looked_at(wanted, level.method.geometry.reach), below.size) & ~known
-            fill = self._fill(number - 1, index, near)
+            coarser = self.levels[number - 1]
+            # The finer network reads the prior in its whole receptive field. The coarser one fills the unknown
+            # pixels there, and no others.
+            pixels, known = coarser.known(index)
+            needed = reduced_to(_receptive_field(wanted, level.method.geometry.reach), coarser.size) & ~known
+            fill = self._fill(number - 1, index, needed)
             prior = enlarge(torch.where(known[..., None], pixels, fill), level.size)
         return fill_frame(level.method, level.network, frames, unknown, wanted, prior=prior)
 
 
-def _looked_at(wanted: Tensor, reach: int) -> Tensor:
-    """``[h, w]`` bool: the rectangle that a network looks at to fill what is wanted."""
-    seen, rows, columns = torch.zeros_like(wanted), wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
+def _receptive_field(wanted: Tensor, reach: int) -> Tensor:
+    """``[h, w]`` bool: the rectangle that a network reads to fill the wanted pixels."""
+    field, rows, columns = torch.zeros_like(wanted), wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
     if len(rows):
         top, left = max(0, int(rows[0]) - reach), max(0, int(columns[0]) - reach)
-        seen[top : int(rows[-1]) + reach + 1, left : int(columns[-1]) + reach + 1] = True
-    return seen
+        field[top : int(rows[-1]) + reach + 1, left : int(columns[-1]) + reach + 1] = True
+    return field
 
 
 def reduced_to(wanted: Tensor, size: tuple[int, int]) -> Tensor:
-    """``[h, w]`` bool of a coarser size: pixels under any wanted one, and a few round them."""
+    """``[h, w]`` bool at a coarser size: pixels that contain a wanted one, and ``MARGIN`` pixels around them."""
     small = torch.from_numpy(reduce_max(wanted.numpy(), size))[None, None].float()
-    return F.max_pool2d(small, 2 * NEAR + 1, stride=1, padding=NEAR)[0, 0] > 0
+    return F.max_pool2d(small, 2 * MARGIN + 1, stride=1, padding=MARGIN)[0, 0] > 0

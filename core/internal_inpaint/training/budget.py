@@ -1,4 +1,4 @@
-"""How long to train, and how the step size follows from how much of that is used up."""
+"""How long to train, and the learning rate as a function of the share of the budget that is used."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """What ends the training, whichever comes first; ``None`` is no limit.
+    """Limits of a training; the first one reached ends it. ``None``: no limit.
 
     Attributes:
-        steps: optimiser steps in all, earlier attempts included.
-        seconds: training time in all, earlier attempts included.
+        steps: total optimiser steps, including those of earlier attempts.
+        seconds: total training time, including that of earlier attempts.
     """
 
     steps: int | None = None
@@ -22,13 +22,13 @@ class Budget:
             raise ValueError("a budget needs steps, seconds or both")
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the budget used up, 0 to 1. With a step budget alone it depends on nothing but ``step``."""
+        """Share of the budget that is used, 0 to 1. A budget in steps alone depends only on ``step``."""
         by_steps = step / self.steps if self.steps is not None else 0.0
         by_time = seconds / self.seconds if self.seconds else float(self.seconds is not None)
         return min(1.0, max(by_steps, by_time))
 
     def less(self, seconds: float) -> Budget:
-        """The same budget with so much of its time, but not more than half of it, kept for something else."""
+        """The same budget with this much time reserved for other work, at most half of the budget's time."""
         if self.seconds is None or not seconds:
             return self
         return Budget(self.steps, max(1e-3, self.seconds - min(0.5 * self.seconds, seconds)))
@@ -36,16 +36,16 @@ class Budget:
 
 @dataclass
 class Schedule:
-    """Warm up, hold, then cool down linearly to zero ("warmup-stable-decay"); or a constant rate.
+    """Learning rate schedule: warm up, hold, then decay linearly to zero ("warmup-stable-decay"); or constant.
 
     The cool-down is the last ``cooldown`` share of the budget. When validation stops improving before
-    that, ``finish_early`` starts a proportionate cool-down at once: the run ends sooner and still gets
-    the gain that the falling step size brings.
+    that, ``finish_early`` starts a proportionate cool-down at once. The run then ends sooner and still
+    benefits from the falling learning rate.
 
     Attributes:
         kind: ``held`` as above, or ``constant`` (the paper).
-        warmup: share of the budget in which the rate rises.
-        cooldown: share of the training, whatever its length, in which it falls.
+        warmup: share of the budget during which the rate rises.
+        cooldown: share of the training, at its actual length, during which the rate falls.
         end: progress at which training ends; less than 1 after ``finish_early``.
     """
 
@@ -55,19 +55,19 @@ class Schedule:
     end: float = 1.0
 
     def rate(self, progress: float) -> float:
-        """Factor on the step size at this progress."""
+        """Factor on the learning rate at this progress."""
         if self.kind == "constant":
             return 1.0
-        rising = (progress + 1e-3) / self.warmup
-        falling = (self.end - progress) / (self.cooldown * self.end)
-        return max(0.0, min(1.0, rising, falling))
+        warming_up = (progress + 1e-3) / self.warmup
+        cooling_down = (self.end - progress) / (self.cooldown * self.end)
+        return max(0.0, min(1.0, warming_up, cooling_down))
 
     def can_finish_early(self, progress: float) -> bool:
-        """Whether there is still a plateau to cut short."""
+        """Whether the schedule has not reached its cool-down yet."""
         return self.kind == "held" and progress < self.end * (1 - self.cooldown)
 
     def finish_early(self, progress: float) -> None:
-        """Start the cool-down now, as long as if the budget had been chosen so."""
+        """Start the cool-down now. The budget then ends where the cool-down does."""
         self.end = progress / (1 - self.cooldown)
 
     def done(self, progress: float) -> bool:

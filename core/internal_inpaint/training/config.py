@@ -1,4 +1,4 @@
-"""How a shot is learned: the settings of a training, and the presets behind ``--quality``."""
+"""Training settings, and the presets of ``--quality``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
 
 @dataclass(frozen=True)
 class Progressive:
-    """How plates larger than a first level are learned on (section 4.1, ``levels.plan_levels``).
+    """How a plate that is larger than the first level is learned at further levels (section 4.1).
 
     Attributes:
-        above_pixels: plates with no more pixels are learned at one level.
-        first_pixels: of the first level; ``None``: the recipe's ``working_pixels``.
+        above_pixels: a plate with at most this many pixels is learned at one level.
+        first_pixels: pixels of the first level; ``None``: ``TrainingConfig.working_pixels``.
         weight: budget of the second level, as a multiple of the first's, on (CUDA, CPU).
         growth: budget of each further level, as a multiple of the one before.
-        patch: (height, width) of the patches that finer levels are trained on, on (CUDA, CPU).
-        network: of the finer levels; its width is the recipe's.
-        refines: whether they learn what to add to the coarser picture (``NetworkConfig.refines``), or the
-            picture itself with the coarser one as a further input, as in the paper.
-        batch, lr: of all levels of a progressive training, where they differ from the recipe's.
-        first_steps: steps of the first level, where the whole is not the recipe's ``steps``.
+        patch: (height, width) of the training patches of finer levels, on (CUDA, CPU).
+        network: kind of the network of finer levels; its width is that of the first level.
+        refines: True: finer levels learn a residual to the coarser picture (``NetworkConfig.refines``). False: they
+            learn the picture itself, with the coarser one as an additional input, as in the paper.
+        batch, lr: of all levels of a progressive training; ``None``: as in ``TrainingConfig``.
+        first_steps: steps of the first level; ``None``: ``TrainingConfig.steps`` is the total of all levels.
     """
 
     above_pixels: int = 0
@@ -41,29 +41,29 @@ class Progressive:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides how training goes, but the shot, the seed and the budget.
+    """All settings of a training except the shot, the seed and the budget.
 
     Attributes:
-        method: the method and its settings.
+        method: settings of the method.
         optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam`` (the paper).
-        lr: step size of the optimiser; for ``muon`` that of its hidden filters.
-        adam_lr: step size of Adam beside Muon.
+        lr: learning rate; with ``muon``, that of the hidden filters.
+        adam_lr: learning rate of Adam when it is used together with Muon.
         schedule: ``held`` or ``constant``: see ``Schedule``.
-        batch: crops a step, at most.
-        batch_pixels: pixels a step, at most, on (CUDA, CPU): with large holes and so large crops, more
-            steps of fewer crops learn more in the same time where the device is full anyway.
-        crop_scale: side of a training crop, as a multiple of the largest hole's (each axis by itself);
+        batch: maximum number of crops per step.
+        batch_pixels: maximum number of pixels per step on (CUDA, CPU). Large holes need large crops. Once the device
+            is fully used, more steps of fewer crops learn more in the same time.
+        crop_scale: side of a training crop as a multiple of the largest hole's side, for each axis separately;
             ``None`` trains on whole frames.
-        crop_smallest: least (height, width) of a crop in pixels, so that small holes keep context.
-        crop_pixels: most pixels of a crop; larger frames or holes train on crops all the same.
+        crop_smallest: minimum (height, width) of a crop in pixels, so that small holes keep context.
+        crop_pixels: maximum area of a crop; larger frames and holes are trained on smaller crops.
         holes: the synthetic holes: ``object`` (the shot's mattes moved at random, equation 1) or ``strokes``
             (free-form strokes, for comparison: appendix B).
-        patience: validations without improvement after which training winds up; 0 is never.
-        average: decay a step of averaged weights; 0: the weights themselves are kept.
-        steps: length of the training on a CUDA device or where nothing else is asked for.
+        patience: validations without improvement after which the training ends early; 0: never.
+        average: decay per step of the averaged weights; 0: no averaging.
+        steps: length of the training on a CUDA device, or where the job sets no other.
         cpu_seconds: length of the training on a CPU, if neither steps nor time are given; ``None``: ``steps``.
-        working_pixels: pixels of a working frame on (CUDA, CPU): larger plates are learned reduced at first.
-        progressive: how they are learned on at larger sizes; ``None``: the reduced fill is enlarged.
+        working_pixels: maximum pixels of the first level on (CUDA, CPU); larger plates are reduced to it.
+        progressive: how larger plates are learned at further levels; ``None``: the reduced fill is enlarged.
     """
 
     method: ImplicitConfig = field(default_factory=ImplicitConfig)
@@ -86,7 +86,7 @@ class TrainingConfig:
 
     @property
     def score_first(self) -> bool:
-        """A network that refines begins as good as the coarser level's picture."""
+        """Whether to score the untrained network: one that refines starts as good as the coarser level's picture."""
         return self.method.network.refines
 
     def to_dict(self) -> dict:
@@ -94,7 +94,7 @@ class TrainingConfig:
 
     @staticmethod
     def from_dict(data: dict) -> TrainingConfig:
-        """The inverse of ``to_dict``, through JSON too. Raises ``ValueError`` on anything it does not know."""
+        """The inverse of ``to_dict``, also through JSON. Raises ``ValueError`` on unknown or malformed entries."""
         try:
             return _CONVERTER.structure(data, TrainingConfig)
         except BaseValidationError as error:
@@ -107,7 +107,7 @@ _CONVERTER = Converter(forbid_extra_keys=True)
 _HALF_BASE = ImplicitConfig(NetworkConfig("base", width=0.5))
 
 PRESETS: dict[str, TrainingConfig] = {
-    # A first look while the artist waits.
+    # A quick first result.
     "draft": TrainingConfig(
         method=_HALF_BASE,
         steps=2_000,
@@ -122,8 +122,8 @@ PRESETS: dict[str, TrainingConfig] = {
         cpu_seconds=3600.0,
         working_pixels=(1280 * 720, 640 * 360),
     ),
-    # The recipe to the letter: appendix A.2, with the authors' published defaults (frame size, batch,
-    # both outputs supervised) where the paper is silent. Without VGG-19 weights the encoder is our own.
+    # The paper's settings: appendix A.2, with the authors' published defaults (frame size, batch,
+    # both outputs supervised) where the paper gives none. Without VGG-19 weights the encoder is our own.
     "paper": TrainingConfig(
         method=ImplicitConfig(
             NetworkConfig("coarse-to-fine"), initialisation="glorot", hole_weight=None, ambiguity=0.1, stabilise=0.2
@@ -160,21 +160,21 @@ SMALLEST_BATCH = 2
 
 
 def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> int:
-    """Crops a step: the recipe's, or as many as its pixels allow."""
+    """Crops per step: ``config.batch``, or as many as ``config.batch_pixels`` allows."""
     fitting = config.batch_pixels[0 if on_cuda else 1] // (crop[0] * crop[1])
     return min(config.batch, max(SMALLEST_BATCH, fitting))
 
 
 def preset(quality: str) -> TrainingConfig:
-    """The settings behind a ``--quality`` name. Raises ``KeyError`` if there is no such preset."""
+    """The settings of a ``--quality`` preset. Raises ``KeyError`` if there is no such preset."""
     return PRESETS[quality]
 
 
 def with_network(config: TrainingConfig, kind: str) -> TrainingConfig:
-    """The same recipe for another network (``--network``), as wide as the preset's.
+    """The same settings with another network (``--network``) of the same width.
 
     Raises:
-        ValueError: ``kind`` is none of ``base``, ``stacked``, ``coarse-to-fine``.
+        ValueError: ``kind`` is not ``base``, ``stacked`` or ``coarse-to-fine``.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown network {kind!r}: choose one of {', '.join(KINDS)}")

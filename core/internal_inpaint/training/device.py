@@ -1,4 +1,4 @@
-"""Which device and which precision: one code path for CPU and CUDA."""
+"""Choice of the device and of the precision."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    """The device of this name: ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ValueError: a device that is not there, or a name that is none; the message says what is there.
+        ValueError: the name is unknown, or the device is not available; the message names the available ones.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,26 +20,27 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device {name} is not a device: use auto, cpu, cuda or cuda:N")
+        raise ValueError(f"--device {name} is not known: use auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= there:
-            found = f"only {there} CUDA device(s)" if there else "no CUDA device"
-            raise ValueError(f"--device {name} is not there: PyTorch finds {found}; use --device auto or cpu")
-        # Whatever asks for "the current device" (bf16 support, pinned memory) then means this one.
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
+            raise ValueError(f"--device {name} is not available: PyTorch finds {found}; use --device auto or cpu")
+        # Code that asks for "the current device" (bf16 support, pinned memory) must get this one.
         torch.cuda.set_device(device.index or 0)
     return device
 
 
 PRECISIONS = ("float32", "bfloat16")
-FORCED = "INTERNAL_INPAINT_PRECISION"  # environment variable: one of PRECISIONS instead of what suits the device
+FORCED = "INTERNAL_INPAINT_PRECISION"  # environment variable: one of PRECISIONS, overrides the device's default
 
 
 def trains_in_bf16(device: torch.device) -> bool:
-    """Whether a new training on this device runs in bfloat16: where the device multiplies it natively.
+    """Whether a new training on this device runs in bfloat16. It does where the device supports it natively.
 
-    A CPU without such instructions emulates them: a step of the half-width base network then takes
-    two and a half times as long as in float32 (docs/benchmarks.md). ``INTERNAL_INPAINT_PRECISION`` overrules it.
+    A CPU without bfloat16 instructions emulates them: a step of the half-width base network then takes
+    two and a half times as long as in float32 (docs/benchmarks.md). ``INTERNAL_INPAINT_PRECISION`` overrides the
+    default.
 
     Raises:
         ValueError: the variable holds neither ``float32`` nor ``bfloat16``.
@@ -53,7 +54,7 @@ def trains_in_bf16(device: torch.device) -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively."""
+    """Whether the device has native bfloat16 arithmetic."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -61,5 +62,5 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def precision(bf16: bool) -> str:
-    """The name of a precision, for people and files."""
+    """The name of a precision in messages and files."""
     return PRECISIONS[bf16]

@@ -1,4 +1,4 @@
-"""The shot whose holes are filled: training batches, held-out holes, and the prior of the next finer level."""
+"""The task of filling holes: training batches, validation holes, and the prior for the next finer level."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ HELD_OUT_HOLES = 8
 
 
 class FillTask:
-    """A shot at one level.
+    """The fill of a shot at one level, as a ``Task``.
 
     Args:
-        config: the recipe.
-        frames: ``[N, H, W, 3]`` working space in [-1, 1], 0 where not known; memory map or on ``device``.
-        state: ``[N, H, W]`` uint8, ``PixelState``, beside ``frames``.
-        device: where batches are wanted.
-        seed: chooses the held-out holes.
+        config: the training settings.
+        frames: ``[N, H, W, 3]`` working space in [-1, 1], 0 where not known; a memory map or on ``device``.
+        state: ``[N, H, W]`` uint8, ``PixelState``, on the same device as ``frames``.
+        device: device of the batches.
+        seed: selects the validation holes.
         offsets: ``Geometry.frames`` of the method.
-        views: pictures a frame; pictures of one view are ``views`` apart.
-        coarser: the next coarser level: its held-out holes are held out here too.
-        prior: the coarser level's picture of a crop, for a method that refines it.
+        views: pictures per frame; pictures of one view are ``views`` apart.
+        coarser: the next coarser level; its validation holes are held out here too.
+        prior: supplies the coarser level's picture of a crop, at finer levels.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class FillTask:
         self._boxes = hole_boxes(state)
         self.size = size = tuple(state.shape[1:])
         self.crop = crop_size(self._boxes, size, config.crop_scale, config.crop_smallest, config.crop_pixels)
-        seen = tuple(min(room, side + side // 2) for room, side in zip(size, self.crop, strict=True))
-        self._validation = self._sampler(seen)
+        window = tuple(min(limit, side + side // 2) for limit, side in zip(size, self.crop, strict=True))
+        self._validation = self._sampler(window)
         if coarser is None:
             self.held_out = choose_held_out(self._validation, HELD_OUT_HOLES, seed)
         else:
@@ -70,7 +70,7 @@ class FillTask:
 
     def draw(self, rng: np.random.Generator, batch: int, crop: tuple[int, int], with_others: bool) -> Clip:
         if self._training is None or self._training.crop != tuple(crop):
-            # What is scored is always a hole like the shot's own; what is trained on may be a patch, or strokes.
+            # Validation always uses holes like the shot's own; training may use patches or strokes.
             kind = PatchSampler if self._prior else HoleSampler
             self._training = self._sampler(crop, self.held_out.masks, kind, self.config.holes)
         placements = [self._training.draw(rng) for _ in range(batch)]
@@ -80,7 +80,7 @@ class FillTask:
         return held_out_psnr(fill, self._validation, self.held_out)
 
     def as_prior(self, fill: Callable[[Clip], Tensor], crop: tuple[int, int]) -> CoarsePrior:
-        """What this level hands to the next finer one.
+        """This level as the prior of the next finer one.
 
         Args:
             fill: ``Method.fill`` with this level's best weights.
@@ -106,8 +106,8 @@ class FillTask:
     def _sampler(
         self, crop: tuple[int, int], held_out: dict | None = None, kind: type = HoleSampler, holes: str = "object"
     ) -> HoleSampler:
-        planes = self._frames, self._state, tuple(crop), self.device
-        return kind(*planes, held_out, self._boxes, self._prior, holes, self._offsets, self._views)
+        inputs = self._frames, self._state, tuple(crop), self.device
+        return kind(*inputs, held_out, self._boxes, self._prior, holes, self._offsets, self._views)
 
 
 def fill_trainer(
@@ -124,11 +124,11 @@ def fill_trainer(
     """A new training of a shot's fill at one level.
 
     Args:
-        config: the recipe; the trainer's names the encoder that it was given.
-        frames, state, device, seed, views: as ``FillTask``.
-        bf16: as ``Trainer``.
-        coarser: the training of the next coarser level, whose picture is the network's prior.
-        encoder: VGG-19 for the anti-ambiguity term; ``None`` is the one of our own that ``config`` names.
+        config: the training settings. With ``encoder``, the trainer's configuration names that encoder.
+        frames, state, device, seed, views: as for ``FillTask``.
+        bf16: as for ``Trainer``.
+        coarser: the trainer of the next coarser level, whose picture is the network's prior.
+        encoder: VGG-19 for the anti-ambiguity term; ``None``: the built-in encoder that ``config`` names.
     """
     settings = config.method
     if encoder is not None and settings.ambiguity:
@@ -136,9 +136,9 @@ def fill_trainer(
     elif settings.ambiguity:
         encoder = own_encoder(settings.encoder, frames, state, device)
     method = method_of(config.method, encoder=encoder)
-    before, prior = None, None
+    coarser_task, prior = None, None
     if coarser is not None:
-        before, network = coarser.task, coarser.best_network()
-        prior = before.as_prior(partial(coarser.method.fill, network), coarser.counters.crop)
-    task = FillTask(config, frames, state, device, seed, method.geometry.frames, views, before, prior)
+        coarser_task, network = coarser.task, coarser.best_network()
+        prior = coarser_task.as_prior(partial(coarser.method.fill, network), coarser.counters.crop)
+    task = FillTask(config, frames, state, device, seed, method.geometry.frames, views, coarser_task, prior)
     return Trainer(method, task, config, device, seed, bf16)

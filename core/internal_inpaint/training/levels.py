@@ -1,4 +1,4 @@
-"""Levels by resolution (section 4.1): a large plate is learned small first, then finer and finer."""
+"""Levels, the resolutions that a shot is learned at (section 4.1): a large plate is learned coarse to fine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig
 
-# A plate whose sides are only this factor larger than one level's is learned at one level too.
-LITTLE = 1.2
+# A plate whose sides are larger than a single level's by at most this factor is learned at one level too.
+SINGLE_LEVEL_MARGIN = 1.2
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Level:
 
     Attributes:
         size: (height, width) of its frames.
-        config: its recipe; beyond the first level the network sees the picture of the one before.
-        share: of the run's budget, 0 to 1.
+        config: its training settings; from the second level on, the network also gets the coarser level's picture.
+        share: share of the run's budget, 0 to 1.
     """
 
     size: tuple[int, int]
@@ -29,33 +29,33 @@ class Level:
 
     @property
     def name(self) -> str:
-        """``854x480``: also the name of its folders."""
+        """For example ``854x480``; also the name of its folders."""
         return f"{self.size[1]}x{self.size[0]}"
 
-    def budget(self, whole: Budget) -> Budget:
+    def budget(self, total: Budget) -> Budget:
         """This level's part of a run's budget."""
-        steps = None if whole.steps is None else max(1, round(whole.steps * self.share))
-        seconds = None if whole.seconds is None else whole.seconds * self.share
+        steps = None if total.steps is None else max(1, round(total.steps * self.share))
+        seconds = None if total.seconds is None else total.seconds * self.share
         return Budget(steps, seconds)
 
 
 def plan_levels(
     canvas: tuple[int, int], config: TrainingConfig, on_cuda: bool, first: tuple[int, int] | None = None
 ) -> tuple[Level, ...]:
-    """The levels for a plate, the coarsest first; the last has the plate's own size, if the recipe is progressive.
+    """The levels for a plate, the coarsest first. If the training is progressive, the last has the plate's size.
 
     Each level is about twice as high and wide as the one before (the paper: 960x540, 1920x1080, 3840x2160).
 
     Args:
         canvas: (height, width) of the plate.
-        first: size of the first level, where it is known from an earlier run.
+        first: size of the first level, if an earlier run has set it.
     """
     if first is None:
         most = config.working_pixels[0 if on_cuda else 1]
         if config.progressive is not None and canvas[0] * canvas[1] > config.progressive.above_pixels:
             most = config.progressive.first_pixels or most
         first = fitted(canvas, most)
-        if config.progressive is not None and canvas[0] * canvas[1] <= most * LITTLE**2:
+        if config.progressive is not None and canvas[0] * canvas[1] <= most * SINGLE_LEVEL_MARGIN**2:
             first = canvas
     finer = config.progressive
     if finer is None or canvas[0] * canvas[1] <= finer.above_pixels or tuple(first) == tuple(canvas):
@@ -63,7 +63,7 @@ def plan_levels(
     ratio = math.sqrt(canvas[0] * canvas[1] / (first[0] * first[1]))
     count = max(1, round(math.log2(ratio)))
     sizes = [
-        tuple(round(side * (whole / side) ** (k / count)) for side, whole in zip(first, canvas, strict=True))
+        tuple(round(side * (full / side) ** (k / count)) for side, full in zip(first, canvas, strict=True))
         for k in range(1, count + 1)
     ]
     weights = [1.0] + [finer.weight[0 if on_cuda else 1] * finer.growth**k for k in range(count)]
@@ -72,7 +72,7 @@ def plan_levels(
         config,
         batch=finer.batch or config.batch,
         lr=finer.lr or config.lr,
-        # A recipe of whole frames trains on whole frames of the first level too (A.4: 960x540).
+        # Settings that train on whole frames do so at the first level too (A.4: 960x540).
         crop_pixels=max(config.crop_pixels, finer.first_pixels or 0),
     )
     network = NetworkConfig(finer.network, config.method.network.width, extra_planes=3, refines=finer.refines)
@@ -85,17 +85,17 @@ def plan_levels(
 
 
 def _in_patches(config: TrainingConfig, size: tuple[int, int]) -> TrainingConfig:
-    """The same recipe on patches of one size, whatever the size of the hole."""
+    """The same settings on patches of one size, independent of the size of the hole."""
     return replace(config, crop_scale=0.0, crop_smallest=size, crop_pixels=size[0] * size[1])
 
 
 def fitted(canvas: tuple[int, int], most: int) -> tuple[int, int]:
-    """(height, width) of a picture, reduced to no more than ``most`` pixels."""
+    """(height, width) of a picture, reduced to at most ``most`` pixels."""
     scale = min(1.0, math.sqrt(most / (canvas[0] * canvas[1])))
     return tuple(max(1, math.floor(side * scale)) for side in canvas)
 
 
 def whole_steps(levels: tuple[Level, ...], config: TrainingConfig) -> int:
-    """Steps of all levels together where nobody has asked for a number."""
+    """Default number of steps of all levels together."""
     first = config.progressive.first_steps if config.progressive and len(levels) > 1 else None
     return config.steps if first is None else round(first / levels[0].share)

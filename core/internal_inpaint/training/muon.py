@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Nearest semi-orthogonal matrices, roughly: singular values end between 0.7 and 1.2.
+    """Approximate the nearest semi-orthogonal matrices: singular values end up between 0.7 and 1.2.
 
     Args:
         matrices: ``[B, rows, columns]``.
@@ -36,16 +36,16 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAdam:
-    """One optimiser, two rules, used like those of ``torch.optim``.
+    """Muon and Adam in one optimiser, with the interface of ``torch.optim``.
 
-    It is none of them by class: making one of those loads ``torch._dynamo``, at the start of every run 1.5 s of a
-    CPU and 60 MiB.
+    It is not a subclass of ``torch.optim.Optimizer``: constructing one loads ``torch._dynamo``, which costs 1.5 s
+    of CPU time and 60 MiB at the start of every run.
 
     Args:
-        parameters: what is trained.
-        lr: step of Muon: the root mean square of a filter's change is about ``0.2 * lr`` a step.
-        adam_lr: step of Adam for the first and last layers and all biases.
-        momentum, betas: decay of Muon's and Adam's averages.
+        parameters: the parameters to train.
+        lr: learning rate of Muon: the root mean square of a filter's change is about ``0.2 * lr`` per step.
+        adam_lr: learning rate of Adam, for the first and last layers and all biases.
+        momentum, betas: decay rates of Muon's and Adam's moving averages.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class MuonAdam:
                 (self._muon if group["muon"] else self._adam)(group, parameters)
 
     def state_dict(self) -> dict:
-        """``state``: averages by the parameter's number in the groups' order; ``param_groups``: step sizes."""
+        """``state``: averages by parameter number, in the order of the groups; ``param_groups``: learning rates."""
         state = {number: dict(self.state[p]) for number, p in enumerate(self._parameters()) if self.state[p]}
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
-    def load_state_dict(self, kept: dict) -> None:
-        """Take over what ``state_dict`` gave. Raises ``KeyError`` if it is of other parameters."""
+    def load_state_dict(self, saved: dict) -> None:
+        """Restore the result of ``state_dict``. Raises ``KeyError`` if it belongs to other parameters."""
         parameters = dict(enumerate(self._parameters()))
         self.state = {p: {} for p in parameters.values()}
-        for number, averages in kept["state"].items():
+        for number, averages in saved["state"].items():
             p = parameters[number]
-            # The step count stays on the host: reading it must not wait for the device.
+            # The step count stays on the host, so that reading it does not synchronise with the device.
             self.state[p] = {name: value if name == "step" else value.to(p) for name, value in averages.items()}
-        for group, values in zip(self.param_groups, kept["param_groups"], strict=True):
+        for group, values in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update(values)
 
     def _parameters(self) -> list[Tensor]:
@@ -102,13 +102,13 @@ class MuonAdam:
         buffers = [self.state[p]["momentum"] for p in parameters]
         grads = [p.grad for p in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
-        # Nesterov: look ahead along the momentum by one more gradient.
-        ahead = torch._foreach_lerp(grads, buffers, self.momentum)
-        stacked = torch.stack([u.flatten(1) for u in ahead])
-        low = torch.bfloat16 if stacked.is_cuda else torch.float32
-        updates = orthogonalise(stacked.to(low)).to(stacked.dtype)
+        # Nesterov momentum.
+        nesterov = torch._foreach_lerp(grads, buffers, self.momentum)
+        stacked = torch.stack([u.flatten(1) for u in nesterov])
+        compute_type = torch.bfloat16 if stacked.is_cuda else torch.float32
+        updates = orthogonalise(stacked.to(compute_type)).to(stacked.dtype)
         rows, columns = stacked.shape[-2:]
-        # An orthogonal matrix has rms 1 / sqrt(max(rows, columns)): bring it to 0.2, as Adam's is.
+        # An orthogonal matrix has rms 1 / sqrt(max(rows, columns)): scale it to 0.2, which is Adam's.
         scale = 0.2 * max(rows, columns) ** 0.5
         torch._foreach_add_(
             parameters,
@@ -129,7 +129,7 @@ class MuonAdam:
         torch._foreach_lerp_(means, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-        spread = torch._foreach_div(squares, 1 - beta2**step)
-        torch._foreach_sqrt_(spread)
-        torch._foreach_add_(spread, 1e-8)
-        torch._foreach_addcdiv_(parameters, means, spread, -group["lr"] / (1 - beta1**step))
+        denominators = torch._foreach_div(squares, 1 - beta2**step)
+        torch._foreach_sqrt_(denominators)
+        torch._foreach_add_(denominators, 1e-8)
+        torch._foreach_addcdiv_(parameters, means, denominators, -group["lr"] / (1 - beta1**step))

@@ -1,4 +1,4 @@
-"""What a training tells and keeps beside its tensors: progress, counters, and what its caller wants to hear."""
+"""The state of a training other than its tensors: progress, counters, and the caller's hooks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Recipe(Protocol):
-    """What a trainer wants to know of a configuration.
+    """The part of a configuration that the trainer uses.
 
     Attributes:
         optimiser: ``muon`` (Muon on the hidden filters, Adam on the rest) or ``adam``.
-        lr, adam_lr: step size of the optimiser; of Adam beside Muon.
+        lr, adam_lr: learning rate of the optimiser; of Adam when it is used together with Muon.
         schedule: kind of ``budget.Schedule``.
-        patience: validations without improvement after which the training winds up; 0 is never.
-        average: decay a step of averaged weights, which are then what the training is for; 0: none.
-        score_first: score the untrained network too.
+        patience: validations without improvement after which the training ends early; 0: never.
+        average: decay per step of the averaged weights, which are then the result of the training; 0: no averaging.
+        score_first: whether to score the untrained network too.
     """
 
     optimiser: str
@@ -36,14 +36,14 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells its caller about once a second.
+    """Progress of a training, reported about once a second.
 
     Attributes:
-        step, steps: steps done and, where the budget is in steps, in all.
-        progress: share of the training done, 0 to 1.
+        step, steps: steps done; total steps if the budget is in steps, else ``None``.
+        progress: share of the training that is done, 0 to 1.
         loss: mean training loss since the last report; the unit is the working space's range halved.
-        psnr: last validation PSNR in dB inside the held-out holes, ``None`` before the first.
-        eta_s: seconds left, as far as can be told.
+        psnr: last validation PSNR in dB inside the validation holes, ``None`` before the first validation.
+        eta_s: estimated seconds left.
     """
 
     step: int
@@ -56,7 +56,7 @@ class Progress:
 
 @dataclass
 class Counters:
-    """The state of a training beside its tensors; plain numbers, saved as JSON."""
+    """The state of a training without its tensors; plain values, saved as JSON."""
 
     step: int = 0
     seconds: float = 0.0
@@ -72,20 +72,20 @@ class Counters:
     crop: tuple[int, int] = (0, 0)
     schedule_end: float = 1.0
     budget: list = field(default_factory=list)  # [steps, seconds] of the last run
-    window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses not yet compared
+    window: list = field(default_factory=lambda: [0.0, 0])  # [sum, count] of the losses since the last comparison
     lowest: float | None = None
     bf16: bool = False
-    threads: int = 0  # of the CPU: another number sums in another order
-    warm: bool = False  # begun with the weights of a shot that is nearly the same
-    prior: str = ""  # digest of the coarser level's weights that this one was scored with
+    threads: int = 0  # of the CPU: the order of sums depends on their number
+    warm: bool = False  # started with the weights of a similar shot (warm start)
+    prior: str = ""  # digest of the coarser level's weights that the score is based on
     rng: dict = field(default_factory=dict)
-    history: list = field(default_factory=list)  # [step, seconds, loss, psnr] a validation
+    history: list = field(default_factory=list)  # [step, seconds, loss, psnr] of each validation
     task: dict = field(default_factory=dict)  # ``Task.state_dict``
 
 
 @dataclass
 class Hooks:
-    """What the caller wants to hear of. ``should_stop`` is asked every step and must be cheap."""
+    """Callbacks of the trainer's caller. ``should_stop`` is called at every step and must be cheap."""
 
     report: Callable[[Progress], None] = lambda progress: None
     warn: Callable[[str], None] = lambda message: None

@@ -1,8 +1,8 @@
-"""Random free-form strokes as synthetic holes: the alternative to mattes moved at random.
+"""Random free-form strokes as synthetic holes, the alternative to randomly shifted mattes.
 
-The scheme of the gated-convolution paper (free-form masks drawn like a brush: a broken line whose turns
-alternate, with round joints), which appendix B of our paper compares the object mattes with. The presets use
-object mattes; strokes are for that comparison. Everything is drawn on the host, with NumPy alone.
+The scheme is that of the gated-convolution paper: brush strokes along a polyline with alternating turns and round
+joints. Appendix B of our paper compares it with object mattes. The presets use object mattes; strokes are for
+that comparison. The strokes are computed on the host, with NumPy.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-MOST_OF_A_CROP = 0.25  # strokes cover at most this share, as a hole does in a crop of twice its sides
-# In shares of the crop's shorter side; turns in radians.
+MOST_OF_A_CROP = (
+    0.25  # largest share of a crop that strokes are to cover: that of a hole in a crop of twice its sides
+)
+# As shares of the crop's shorter side; turns in radians.
 RADIUS = (0.03, 0.09)
 LENGTH = (0.1, 0.4)
 TURN = (0.2, 1.6)
@@ -23,13 +25,13 @@ VERTICES = (3, 9)
 def stroke_hole(rng: np.random.Generator, size: tuple[int, int], area: int) -> np.ndarray:
     """A hole of random strokes.
 
-    Strokes are added until they cover ``area``; the disc that passes it is the last. So the hole is too large
-    by less than one disc of the widest brush.
+    Strokes are added disc by disc until they cover ``area``, so the hole exceeds it by less than one disc of the
+    widest brush.
 
     Args:
-        rng: fixes the hole.
+        rng: random generator that determines the hole.
         size: height and width in pixels.
-        area: pixels to cover, at least; more than ``MOST_OF_A_CROP`` of the size is not asked for.
+        area: minimum number of pixels to cover; limited to ``MOST_OF_A_CROP`` of the size.
 
     Returns:
         ``[height, width]`` bool, True inside the hole.
@@ -39,7 +41,7 @@ def stroke_hole(rng: np.random.Generator, size: tuple[int, int], area: int) -> n
     covered = 0
     while True:
         for top, left, disc in _discs(rng, size):
-            covered += _dab(hole, top, left, disc)
+            covered += _cover(hole, top, left, disc)
             if covered >= area:
                 return hole
 
@@ -53,7 +55,7 @@ def _discs(rng: np.random.Generator, size: tuple[int, int]) -> Iterator[tuple[in
         radius = max(1, round(rng.uniform(*RADIUS) * shorter))
         across = np.arange(-radius, radius + 1) ** 2
         disc = across[:, None] + across[None, :] <= radius * radius
-        # Turns to the left and to the right in turn: the line wriggles instead of closing into a circle.
+        # Alternate left and right turns: the line wriggles instead of closing into a circle.
         heading += rng.uniform(*TURN) * (1 if vertex % 2 else -1)
         length = rng.uniform(*LENGTH) * shorter
         to_row, to_column = row + length * math.sin(heading), column + length * math.cos(heading)
@@ -66,8 +68,8 @@ def _discs(rng: np.random.Generator, size: tuple[int, int]) -> Iterator[tuple[in
             return
 
 
-def _dab(hole: np.ndarray, top: int, left: int, disc: np.ndarray) -> int:
-    """Cover a disc, what lies outside the hole's array left out; returns how many pixels are newly covered."""
+def _cover(hole: np.ndarray, top: int, left: int, disc: np.ndarray) -> int:
+    """Add a disc, clipped to the array, to the hole; returns how many pixels are newly covered."""
     part = hole[max(0, top) : max(0, top + len(disc)), max(0, left) : max(0, left + len(disc))]
     disc = disc[max(0, -top) :, max(0, -left) :][: part.shape[0], : part.shape[1]]
     before = np.count_nonzero(part)

@@ -1,4 +1,4 @@
-"""What a trainer needs to know of what it trains on: the contract between the loop and a shot."""
+"""The interface between the trainer and the data it trains on."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from internal_inpaint.methods.base import Clip
 
 
 class Work(IntEnum):
-    """What a task did between two steps."""
+    """The result of ``Task.work``."""
 
     NOTHING = 0
     DONE = 1
-    CHECKPOINT = 2  # done, and a checkpoint has to follow before anything else
+    CHECKPOINT = 2  # done, and the trainer must save a checkpoint before it continues
 
 
 class Task(Protocol):
-    """A shot to learn: training clips, validation, and whatever else has to happen while the network trains.
+    """A shot to train on: training clips, validation, and other work between training steps.
 
-    ``FillTask`` is the shot whose holes are filled, the roto task is the shot whose mattes are found.
+    ``FillTask`` trains a network to fill holes, ``RotoTask`` one to find mattes.
     """
 
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
-        """Clips a step, and (height, width) of a crop, before the trainer has to make them smaller."""
+        """Initial number of clips per step and (height, width) of a crop. The trainer reduces them if needed."""
 
     def draw(self, rng: np.random.Generator, batch: int, crop: tuple[int, int], with_others: bool) -> Clip:
-        """A training batch on the device, drawn from the trainer's random generator."""
+        """A random training batch on the device, drawn with the trainer's random generator."""
 
     def score(self, fill: Callable[[Clip], Tensor]) -> float | None:
-        """How well held-out pixels are filled (PSNR in dB); ``None`` where there is nothing to judge by.
+        """Validation PSNR in dB; ``None`` if no pixels are held out.
 
         Args:
-            fill: ``Method.fill`` with the network as it is.
+            fill: ``Method.fill`` with the current network.
         """
 
     def reserved_seconds(self) -> float:
-        """Time at the end of a budget in seconds that is not for training."""
+        """Seconds at the end of the budget that are reserved for other work than training."""
 
     def pending(self, progress: float) -> bool:
         """Whether ``work`` has something to do: a training is not over before it is done."""
 
     def work(self, progress: float, weights: nn.Module) -> Work:
-        """Do a piece of what is due between two steps.
+        """Do one piece of the work that is due between two steps, if any.
 
         Args:
-            progress: share of the training done, 0 to 1.
-            weights: network to use: the averaged one where the recipe averages weights.
+            progress: share of the training that is done, 0 to 1.
+            weights: the network to use: the averaged one if weights are averaged.
         """
 
     def state_dict(self) -> dict:
-        """What a checkpoint keeps of the task: plain values."""
+        """The state of the task for a checkpoint, as plain values."""
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from there. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        """Restore that state. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""

@@ -1,7 +1,7 @@
-"""A fixed set of synthetic holes, kept out of training, that says how good the fill is getting.
+"""Validation: a fixed set of synthetic holes, held out of the training, that measures the quality of the fill.
 
-The pixels under a validation hole are unknown to the training in that frame, as those under the real
-hole are: to fill them the network has to bring them from other frames, or invent them.
+The pixels under a validation hole are hidden from the training in that frame, like those under the real
+hole. To fill them the network has to take them from other frames, or invent them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from internal_inpaint.methods.base import Clip
 from internal_inpaint.training.sampling import HoleSampler, Placement, moved_hole
 
 TRIES = 24
-MOST_OF_A_FRAME = 0.25  # a hole that would hide more of a frame than this is not held out of it
+MOST_OF_A_FRAME = 0.25  # maximum share of a frame that a validation hole may hide
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Validation holes: where they are, and the pixels they keep from training.
+    """Validation holes: their positions, and the pixels that they hide from the training.
 
     Attributes:
-        placements: one a hole.
+        placements: one per hole.
         masks: ``[H, W]`` bool by frame index: the hole's pixels that are known in the plate.
     """
 
@@ -36,14 +36,14 @@ class HeldOut:
 
 
 def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
-    """Choose up to ``count`` holes, at most one in five frames (one in a shorter shot), spread over the shot.
+    """Choose up to ``count`` holes, spread over the shot: at most one per five frames, but at least one.
 
-    Of several random places for each the one that overlaps the real hole least is taken; places whose
-    pixels are mostly unknown anyway, or that would cover much of the frame, are not used, so a shot with
-    a very large hole may end with none.
+    For each, several random positions are tried, and the one that overlaps the real hole least is used. Positions
+    with mostly unknown pixels, or that would cover much of the frame, are not used. A shot with a very large
+    hole may therefore get none.
 
     Args:
-        sampler: of the whole shot, holding nothing out; its crop is the part of a frame that is judged.
+        sampler: of the whole shot, without held-out pixels; its crop is the part of a frame that is scored.
     """
     rng = np.random.default_rng([seed, 7])
     length = len(sampler.state)
@@ -70,30 +70,30 @@ def choose_held_out(sampler: HoleSampler, count: int, seed: int) -> HeldOut:
 
 
 def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> HeldOut:
-    """The same holes at a finer level: what one level was judged by, the next must not have been shown.
+    """The same holes at a finer level: pixels that one level is scored on stay hidden from the next one too.
 
     Args:
-        sampler: of the whole shot at the finer size, holding nothing out; its crop is what is judged.
-        size: (height, width) that ``held_out`` was chosen at.
+        sampler: of the whole shot at the finer size, without held-out pixels; its crop is what is scored.
+        size: (height, width) at which ``held_out`` was chosen.
     """
     scale = [fine / coarse for fine, coarse in zip(sampler.size, size, strict=True)]
     placements, masks = [], {}
     for old in held_out.placements:
         coarse = held_out.masks[old.frame]
-        held = F.interpolate(coarse[None, None].float(), size=sampler.size, mode="nearest")[0, 0] > 0
+        enlarged = F.interpolate(coarse[None, None].float(), size=sampler.size, mode="nearest")[0, 0] > 0
         dy, dx = round(old.dy * scale[0]), round(old.dx * scale[1])
-        # Judged is the finer matte's own shape; held out is also what the coarser one covered.
+        # The finer matte's own shape is scored; pixels that the coarser one covered are held out as well.
         moved, known = moved_hole(sampler.state[old.source], dy, dx).cpu(), (sampler.state[old.frame] == 0).cpu()
-        masks[old.frame] = (held | moved) & known
-        judged = (moved & known).nonzero()
-        if not len(judged):
+        masks[old.frame] = (enlarged | moved) & known
+        scored = (moved & known).nonzero()
+        if not len(scored):
             continue
-        # Round the hole's own pixel nearest its middle: between the parts of a matte there may be nothing.
-        middle = judged.float().mean(dim=0)
-        centre = judged[(judged - middle).square().sum(dim=1).argmin()].tolist()
+        # Centre the crop on a pixel of the hole: the mean position may fall between the parts of a matte.
+        mean = scored.float().mean(dim=0)
+        centre = scored[(scored - mean).square().sum(dim=1).argmin()].tolist()
         top, left = (
-            min(max(0, at - side // 2), room - side)
-            for at, side, room in zip(centre, sampler.crop, sampler.size, strict=True)
+            min(max(0, at - side // 2), limit - side)
+            for at, side, limit in zip(centre, sampler.crop, sampler.size, strict=True)
         )
         placements.append(Placement(old.frame, old.source, dy, dx, top, left))
     return HeldOut(tuple(placements), masks)
@@ -101,21 +101,21 @@ def at_size(held_out: HeldOut, sampler: HoleSampler, size: tuple[int, int]) -> H
 
 @torch.no_grad()
 def held_out_psnr(fill: Callable[[Clip], Tensor], sampler: HoleSampler, held_out: HeldOut) -> float | None:
-    """PSNR in dB inside the held-out holes, in the working space whose range is 2; ``None`` without a pixel to judge.
+    """PSNR in dB inside the validation holes, in working space, whose range is 2; ``None`` without such pixels.
 
     Args:
-        fill: ``Method.fill`` with the network to be judged.
-        sampler: one that holds nothing out, so that the truth is there to compare with.
+        fill: ``Method.fill`` with the network to score.
+        sampler: without held-out pixels: it supplies the true pixels to compare with.
     """
     total, count = 0.0, 0.0
     for placement in held_out.placements:
         clip = sampler.gather([placement])
         frame = sampler.offset_zero
         output, target = fill(clip), clip.pixels[:, frame]
-        judged = clip.synthetic[:, frame] * clip.known[:, frame]
-        squared = ((output.float().clamp(-1, 1) - target) / 2).square() * judged
+        scored = clip.synthetic[:, frame] * clip.known[:, frame]
+        squared = ((output.float().clamp(-1, 1) - target) / 2).square() * scored
         total += float(squared.sum())
-        count += 3 * float(judged.sum())
+        count += 3 * float(scored.sum())
     if not count:
         return None
     return -10 * math.log10(max(total / count, 1e-12))

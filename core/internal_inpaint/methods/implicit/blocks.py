@@ -1,7 +1,7 @@
 """The three building blocks of the paper (appendix A.1): gated convolution, up-sampling, output.
 
 In the paper's notation ``C(out, k, s, d)`` the convolution has ``out`` channels; half of them are
-features and half are their gate, so that the block passes on ``out / 2`` channels.
+features and half are their gate, so the block outputs ``out / 2`` channels.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from torch import Tensor, nn
 class _GatedElu(torch.autograd.Function):
     """``ELU(features) * sigmoid(gate)`` with as little memory traffic as separate kernels allow.
 
-    The halves of a channels_last tensor are strided, and PyTorch's CPU kernels then fall back to one
-    value at a time: copying each half first is much faster than that. Only the two activated
-    halves are kept for the backward pass, as much memory as the convolution's output, which is freed.
+    The halves of a channels_last tensor are strided, and PyTorch's CPU kernels then process one value at a time.
+    Copying each half first is much faster. Only the two activated halves are saved for the backward pass. They
+    take as much memory as the convolution's output, which is freed.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         features, gate = x.chunk(2, dim=1)
         features = _dense(features)
-        opened = _dense(gate).sigmoid_()
-        # ELU(v) = max(v, 0) + exp(min(v, 0)) - 1: exp is vectorised where ELU's own kernel is not.
+        gate = _dense(gate).sigmoid_()
+        # ELU(v) = max(v, 0) + exp(min(v, 0)) - 1: PyTorch's exp kernel is vectorised, its ELU kernel is not.
         activated = features.clamp(max=0).exp_().sub_(1).add_(features.clamp_(min=0))
-        ctx.save_for_backward(activated, opened)
-        return activated * opened
+        ctx.save_for_backward(activated, gate)
+        return activated * gate
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        activated, opened = ctx.saved_tensors
-        grad_gate = (grad * activated).mul_(opened).mul_(1 - opened)
+        activated, gate = ctx.saved_tensors
+        grad_gate = (grad * activated).mul_(gate).mul_(1 - gate)
         # d ELU(v)/dv is 1 above zero and exp(v) = ELU(v) + 1 below.
-        grad_features = activated.clamp(max=0).add_(1).mul_(opened).mul_(grad)
+        grad_features = activated.clamp(max=0).add_(1).mul_(gate).mul_(grad)
         return torch.cat([grad_features, grad_gate], dim=1)
 
 
 def _dense(half: Tensor) -> Tensor:
-    # A copy even where the half is dense already: it is changed in place.
+    # Always a copy: the callers change it in place.
     return half.clone(memory_format=torch.channels_last)
 
 
@@ -48,9 +48,9 @@ class GatedConv(nn.Module):
 
     Args:
         channels_in: channels of the input.
-        channels_out: the paper's ``out``; the block passes on ``channels_out // 2`` channels.
+        channels_out: the paper's ``out``; the block outputs ``channels_out // 2`` channels.
         kernel, stride, dilation: of the convolution.
-        upsample: double height and width bilinearly first, which makes it the paper's ``D`` block.
+        upsample: whether to double height and width (bilinear) first, which makes it the paper's ``D`` block.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class GatedConv(nn.Module):
 
 
 class Output(nn.Module):
-    """``O``: a 1x1 convolution to RGB and tanh, so that the fill stays inside the shot's own range.
+    """``O``: a 1x1 convolution to RGB and tanh, which keeps the fill inside the shot's own range.
 
     The paper writes it as ``C(3, 1, 1, 1)``; three channels cannot be halved, so it has no gate.
 
     Args:
-        bounded: False leaves the tanh out, for what is added to a picture.
+        bounded: whether to apply the tanh; False for a residual that is added to a picture.
     """
 
     def __init__(self, channels_in: int, bounded: bool = True) -> None:

@@ -9,16 +9,16 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 
 @dataclass(frozen=True)
 class ImplicitConfig:
-    """Everything that the method itself decides; it travels in the checkpoint.
+    """The settings of the method itself, saved in the checkpoint.
 
     Attributes:
-        network: what is trained.
+        network: the network to train.
         initialisation: of the weights, ``preserving`` or ``glorot`` (``networks.initialise``).
-        hole_weight: share of the loss that the synthetic hole gets, the rest of the known region getting
-            what is left; ``None`` is equation (2): every known pixel counts the same.
-        ambiguity, stabilise: weights of the two regularisers (equation 7); 0 is off.
-        regularise_share: last share of the training in which they are on.
-        encoder: of the anti-ambiguity term: one of ``encoders.ENCODERS``, or the name of VGG-19 weights.
+        hole_weight: weight of the synthetic hole in the loss; the rest of the known region gets one minus this
+            weight. ``None``: equation (2), in which every known pixel counts the same.
+        ambiguity, stabilise: weights of the two regularisers (equation 7); 0: off.
+        regularise_share: share of the training, at its end, in which they are on.
+        encoder: encoder of the anti-ambiguity term: one of ``encoders.ENCODERS``, or the name of VGG-19 weights.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -12,11 +12,11 @@ def reconstruction_loss(
     """Equation (2), summed over a network's stages.
 
     Args:
-        outputs: ``[B, 3, h, w]``, one a stage.
+        outputs: ``[B, 3, h, w]``, one per stage.
         target: ``[B, 3, h, w]``, the plate; meaningless where not ``known``.
         known, synthetic: ``[B, 1, h, w]`` of 0 and 1.
-        hole_weight: share of the synthetic hole in the loss; ``None`` counts every known pixel the same,
-            as the paper does.
+        hole_weight: weight of the synthetic hole in the loss, 0 to 1; ``None``: every known pixel counts the same,
+            as in the paper.
     """
     channels = outputs[0].shape[1]
     inside = synthetic * known

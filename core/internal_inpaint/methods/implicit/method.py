@@ -1,7 +1,8 @@
-"""The paper's method: a network fills each frame from itself, and learns from every frame of the shot.
+"""The paper's method: a network that is trained on all frames of the shot and fills each frame on its own.
 
-Equation (1): a frame is shown with its own hole and a synthetic one hidden. Equation (2): the L1 distance to the
-frame counts where the plate is known. Equation (7) adds the two regularisers in the last part of the training.
+Equation (1): the network's input is a frame with its own hole and a synthetic one hidden. Equation (2): the loss is
+the L1 distance to the frame where the plate is known. Equation (7) adds the two regularisers in the last part of
+the training.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Clip, Geometry, Losses, Parameters, parameters_of
-from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss, drawn_points, seen_points
+from internal_inpaint.methods.implicit.ambiguity import ambiguity_loss, candidate_points, point_weights
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.encoders import STRIDE as ENCODER_STRIDE
 from internal_inpaint.methods.implicit.encoders import NetworkFeatures
@@ -34,9 +35,9 @@ class ImplicitMethod:
     """The implicit method at one level.
 
     Args:
-        config: network and losses.
-        encoder: ``encoder(picture, known)`` of ``encoders.py`` for the anti-ambiguity term; ``None``: the first
-            layers of the network itself.
+        config: settings of the network and the losses.
+        encoder: an encoder of ``encoders.py`` for the anti-ambiguity term; ``None``: the first layers of the network
+            itself.
     """
 
     def __init__(self, config: ImplicitConfig, encoder: Encoder | None = None) -> None:
@@ -56,9 +57,9 @@ class ImplicitMethod:
         return bool(self.config.ambiguity) and self._regularised(progress, self.config.regularise_share)
 
     def phase(self, progress: float) -> int:
-        """1 once the regularisers have been on for half of their time.
+        """1 once the regularisers have been on for half of their time, before that 0.
 
-        They cost a little PSNR: by PSNR alone the best weights would be those from before them.
+        They reduce the PSNR a little, so the weights with the best PSNR would always be from before they are on.
         """
         return int(self._regularised(progress, self.config.regularise_share / 2))
 
@@ -84,21 +85,21 @@ class ImplicitMethod:
         return reconstruction_loss(outputs, frame.target, frame.known, frame.synthetic, self.config.hole_weight)
 
     def _ambiguity(self, network: nn.Module, frame: _Frame, output: Tensor, others: Clip) -> Tensor:
-        """Equation (3), for what would be rendered: the fill in its surroundings."""
+        """Equation (3), for the frame as it would be rendered: the fill in its surroundings."""
         encoder = NetworkFeatures(network) if self._encoder is None else self._encoder
         other = _Frame(others)
         filled = frame.target * (1 - frame.hidden) + output.float() * frame.hidden
-        drawn = drawn_points(frame.hidden, ENCODER_STRIDE)
-        seen = seen_points(other.known, drawn, ENCODER_STRIDE)
+        weights = point_weights(frame.hidden, ENCODER_STRIDE)
+        candidates = candidate_points(other.known, weights, ENCODER_STRIDE)
         with network.autocast():
             source = encoder(filled, torch.ones_like(frame.hidden))
             with torch.no_grad():
                 target = encoder(other.target, other.known)
-        # Tightly clustered features lose their nearest neighbour where they are matched in bfloat16.
-        return ambiguity_loss(source.float(), target.float(), drawn, seen)
+        # In float32: in bfloat16, tightly clustered features would be matched with the wrong neighbour.
+        return ambiguity_loss(source.float(), target.float(), weights, candidates)
 
     def _stabilise(self, network: nn.Module, frame: _Frame, output: Tensor, rng: np.random.Generator) -> Tensor:
-        """Equations (4) and (5): the frame and its mattes changed a little, and filled again."""
+        """Equations (4) and (5): change the frame and its mattes slightly, and fill the changed frame too."""
         change = draw_change(rng, len(output))
         changed = apply_change(change, frame.target, frame.hidden, frame.known, frame.synthetic, frame.prior)
         again = network(changed.picture * (1 - changed.hidden), changed.hidden, changed.extra)[-1]
@@ -107,7 +108,7 @@ class ImplicitMethod:
 
 
 class _Frame:
-    """The one frame of a clip of T = 1, ``[B, C, h, w]`` each."""
+    """The single frame of a clip with T = 1, ``[B, C, h, w]`` each."""
 
     def __init__(self, clip: Clip) -> None:
         planes = (clip.pixels, clip.hidden, clip.known, clip.synthetic, clip.prior)
@@ -117,5 +118,5 @@ class _Frame:
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What the network is shown: the masked pixels, the mask, the prior (equation 1)."""
+        """The network's inputs (equation 1): the masked pixels, the mask, the prior."""
         return self.target * (1 - self.hidden), self.hidden, self.prior

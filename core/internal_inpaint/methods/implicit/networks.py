@@ -2,8 +2,8 @@
 
 The tables below read like the appendix: ``C`` is a gated convolution, ``D`` an up-sampling one, both
 with (out, kernel, stride, dilation); an output block ends each network. Every network takes the masked
-frame and its mask, ``[N, 4 + extra, H, W]``, and returns a list of outputs ``[N, 3, H, W]``, one a
-stage, the last being the result: the two-stage networks are supervised at both.
+frame and its mask, ``[N, 4 + extra, H, W]``, and returns a list of outputs ``[N, 3, H, W]``, one per
+stage. The last one is the result. In a two-stage network both outputs are supervised.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ DECODER = [
     (D, 48, 3, 1, 1),
     (C, 24, 3, 1, 1),
 ]
-# The second branch that the coarse-to-fine network adds beside the encoder of its second stage.
+# The second branch that the coarse-to-fine network adds in parallel to the encoder of its second stage.
 BRANCH = [*ENCODER[:7], (C, 192, 3, 1, 1), (C, 192, 3, 1, 1)]
 
 # Two strided layers: sizes inside are multiples of 4. The widest reflection padding (dilation 16 at a
 # quarter of the size) needs a map of at least 17 pixels.
 STRIDE = 4
 SMALLEST = 17 * STRIDE
-# Radius of what one output pixel of one stage depends on, in pixels: the sum over the layer tables of
-# dilation x (kernel - 1) / 2 x the layer's stride so far, plus a little for the bilinear up-sampling.
+# Radius in pixels of the receptive field of one stage: the sum over the layer tables of
+# dilation x (kernel - 1) / 2 x the accumulated stride, plus a small margin for the bilinear up-sampling.
 REACH = 164
 
 KINDS = ("base", "stacked", "coarse-to-fine")
@@ -55,15 +55,15 @@ KINDS = ("base", "stacked", "coarse-to-fine")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is built from; it travels inside every checkpoint.
+    """The architecture of a network, saved in every checkpoint.
 
     Attributes:
         kind: ``base``, ``stacked`` or ``coarse-to-fine``.
         width: factor on every channel count of the tables; 1.0 is the paper's.
-        extra_planes: input channels beyond the masked RGB and its mask (guidance a method may add).
-        refines: the first three extra planes are a coarser stage's picture (section 4.1), and the network
-            learns what to add to it; untrained it gives that picture back. Its early features are also
-            handed on to its last layers (``SHORTCUTS``).
+        extra_planes: input channels in addition to the masked RGB and its mask.
+        refines: whether the first three extra planes are a coarser level's picture (section 4.1) and the network
+            learns a residual to it. Untrained, it returns that picture. Its early features also go to its last
+            layers (``SHORTCUTS``).
     """
 
     kind: str = "coarse-to-fine"
@@ -72,18 +72,18 @@ class NetworkConfig:
     refines: bool = False
 
 
-# Where a refining network takes its own early features up again: decoder layer -> encoder layer of that size.
+# Skip connections of a refining network: decoder layer -> encoder layer of the same size.
 SHORTCUTS = {3: 2, 5: 0}
 
 
 def _layers(
     table: list[tuple], channels_in: int, width: float, joined: dict[int, int] | None = None
 ) -> tuple[nn.Sequential, int]:
-    """The layers of a table and the channels they pass on; ``joined`` adds input channels to some of them."""
+    """The layers of a table, and their output channels; ``joined`` adds input channels to some of them."""
     layers = []
     for number, (kind, out, kernel, stride, dilation) in enumerate(table):
         channels_in += (joined or {}).get(number, 0)
-        # Multiples of 8 keep both halves of the gate aligned for vector units and tensor cores.
+        # Multiples of 8 keep both halves of the gated convolution aligned for vector units and tensor cores.
         channels_out = max(8, round(out * width / 8) * 8)
         layers.append(GatedConv(channels_in, channels_out, kernel, stride, dilation, upsample=kind == D))
         channels_in = layers[-1].channels_passed_on
@@ -91,11 +91,11 @@ def _layers(
 
 
 class Stage(nn.Module):
-    """One pass from masked frame to RGB: the base network, with a second encoder branch if asked for.
+    """One pass from masked frame to RGB: the base network, optionally with a second encoder branch.
 
     Args:
-        bf16: run the hidden layers in bfloat16. The output layer stays in float32: bfloat16 rounds what lies near 1
-            to steps of 1/256, which a sky shows as bands.
+        bf16: whether the hidden layers run in bfloat16. The output layer always runs in float32: bfloat16 rounds
+            values near 1 to steps of 1/256, which are visible as bands in a sky.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Stage(nn.Module):
         if with_branch:
             self.branch, branch_features = _layers(BRANCH, channels_in, width)
             features += branch_features
-        # What is known to a coarser stage needs no way through the narrow middle: with the shortcuts a few
-        # steps teach what takes hundreds without.
+        # With the shortcuts, the coarser level's detail need not pass through the low-resolution layers: a few
+        # training steps achieve what takes hundreds without them.
         self.shortcuts = {} if bounded else SHORTCUTS
         joined = {late: self.encoder[early].channels_passed_on for late, early in self.shortcuts.items()}
         self.decoder, features = _layers(DECODER, features, width, joined)
@@ -136,7 +136,7 @@ class Stage(nn.Module):
 
 
 def autocast(device: torch.device, bf16: bool):
-    """A fresh context manager for arithmetic in bfloat16, or for none."""
+    """A new context manager that enables autocast to bfloat16, or does nothing."""
     if not bf16:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -145,12 +145,12 @@ def autocast(device: torch.device, bf16: bool):
 class InpaintNetwork(nn.Module):
     """The network f of equation (1) for frames of any size.
 
-    Sizes that are no multiple of 4, or are too small for the dilated layers, are padded inside and the
-    output is cropped back.
+    Frames whose sides are not multiples of 4, or are too small for the dilated layers, are padded, and the
+    output is cropped to the original size.
 
     Args:
-        config: what is built.
-        bf16: run the hidden layers in bfloat16; a part of what was trained, kept in the checkpoint.
+        config: the architecture.
+        bf16: whether the hidden layers run in bfloat16; saved in the checkpoint.
     """
 
     def __init__(self, config: NetworkConfig, bf16: bool = False) -> None:
@@ -165,11 +165,11 @@ class InpaintNetwork(nn.Module):
             self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded, bf16)
 
     def autocast(self):
-        """A fresh context manager for arithmetic at the precision of the hidden layers."""
+        """A new context manager for computing at the precision of the hidden layers."""
         return autocast(next(self.parameters()).device, self.bf16)
 
     def in_float32(self) -> InpaintNetwork:
-        """The same network, computing in float32 from now on, as other runtimes do."""
+        """Switch this network to float32, as other runtimes compute, and return it."""
         self.bf16 = False
         for stage in (self.first, self.second):
             if stage is not None:
@@ -182,11 +182,11 @@ class InpaintNetwork(nn.Module):
         Args:
             masked: ``[N, 3, H, W]`` working space, already zero inside the hole.
             mask: ``[N, 1, H, W]``, 1 = hole.
-            extra: ``[N, extra_planes, H, W]`` where the configuration asks for it.
+            extra: ``[N, extra_planes, H, W]`` if the configuration has extra planes.
 
         Returns:
-            one ``[N, 3, H, W]`` tensor a stage, the result last; in [-1, 1], but where the network refines,
-            which may overshoot a little.
+            one ``[N, 3, H, W]`` tensor per stage, the result last; in [-1, 1], except that a refining network may
+            overshoot slightly.
         """
         height, width = masked.shape[-2:]
         planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
@@ -194,36 +194,36 @@ class InpaintNetwork(nn.Module):
         return [output[..., :height, :width] for output in self.passes(planes)]
 
     def passes(self, planes: Tensor) -> list[Tensor]:
-        """What each stage gives for padded input ``[N, 4 + extra_planes, H, W]``: one ``[N, 3, H, W]`` a stage.
+        """The output of each stage, ``[N, 3, H, W]``, for padded input ``[N, 4 + extra_planes, H, W]``.
 
-        Export records this method with ``torch.fx``: nothing here may depend on a value or a size of ``planes``.
+        The export traces this method with ``torch.fx``: nothing here may depend on a value or a size of ``planes``.
         """
         prior = planes.narrow(1, 4, 3) if self.config.refines else 0
         outputs = [self.first(planes) + prior]
         if self.second is not None:
             hole = planes.narrow(1, 3, 1)
-            # Where pixels are known the second stage sees them, in the hole it sees the first guess.
-            guess = planes.narrow(1, 0, 3) * (1 - hole) + outputs[0] * hole
+            # The second stage gets the known pixels and, in the hole, the output of the first stage.
+            filled = planes.narrow(1, 0, 3) * (1 - hole) + outputs[0] * hole
             rest = planes.narrow(1, 3, 1 + self.config.extra_planes)
-            outputs.append(self.second(torch.cat([guess, rest], dim=1)) + prior)
+            outputs.append(self.second(torch.cat([filled, rest], dim=1)) + prior)
         return outputs
 
 
-# Spread of the features' weights, times 1 / sqrt(fan in), for which a gated convolution passes on
-# the power it gets: E[(ELU(f) sigmoid(g))^2] is 0.93 for f ~ N(0, 2.4^2), g ~ N(0, 1).
+# Standard deviation of the features' weights, times sqrt(fan in), for which a gated convolution preserves the
+# power of its input: E[(ELU(f) sigmoid(g))^2] is 0.93 for f ~ N(0, 2.4^2), g ~ N(0, 1).
 PRESERVING = 2.4
 
 
 def initialise(network: InpaintNetwork, scheme: str) -> None:
-    """Give a network its first weights, from PyTorch's global generator.
+    """Initialise the weights of a network, with PyTorch's global generator.
 
-    A gate halves every signal it passes, and a network of gates starts with an output that does not
-    depend on its input at all: with PyTorch's default weights the power falls to 1/13 a layer. These
-    weights make up for the gate.
+    An untrained gate halves its signal. With PyTorch's default weights, the power falls to 1/13 per layer, and the
+    output of a deep gated network does not depend on its input at all. The ``preserving`` weights compensate for
+    the gate.
 
     Args:
-        scheme: ``preserving`` as above, or ``glorot``, which the paper's framework used where a paper
-            says nothing.
+        scheme: ``preserving``, or ``glorot``, the default of the paper's framework, for what the paper does not
+            specify.
     """
     for module in network.modules():
         if not isinstance(module, nn.Conv2d):

@@ -1,13 +1,13 @@
-"""Stabilisation (section 3.4, equations 4 and 5, ranges of A.3): a fill that follows its surroundings.
+"""Stabilisation regulariser (section 3.4, equations 4 and 5, ranges of A.3): a fill that follows its surroundings.
 
-Where no frame shows what is behind the object the network invents, and a trifle in the surroundings may
-make it invent something else in the next frame: flicker. So a frame and its mattes are changed a little
-by a random ``g``, both versions are filled, and the fill is asked to change as the frame did.
+Where no frame shows what is behind the object, the network invents it. A small change of the surroundings may
+make it invent something else in the next frame, which is visible as flicker. Here a frame and its mattes are changed
+slightly by a random ``g``, both versions are filled, and the loss requires the fill to change as the frame does.
 
-How ``g`` acts in the working space: the log-like values, moved to 0..1, stand in for the paper's
-displayed ones. Brightness multiplies those by 0.95 to 1.05 and does not leave the range; the blur is one
-of working-space values, over known pixels only, so that nothing runs out of the hole. Mattes are
-moved but neither brightened nor blurred.
+How ``g`` acts in the working space: its log-like values, mapped to 0..1, take the place of the paper's
+display-referred ones. Brightness multiplies them by 0.95 to 1.05, clipped to the range. The blur averages
+working-space values of known pixels only, so that the hole does not bleed into them. Mattes are transformed
+geometrically, but neither brightened nor blurred.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ KERNELS[0, 2] = 1
 for _row, _size in ((1, 3), (2, 5)):
     _taps = np.exp(-((np.arange(_size) - _size // 2) ** 2) / (2 * (0.3 * ((_size - 1) / 2 - 1) + 0.8) ** 2))
     KERNELS[_row, 2 - _size // 2 : 3 + _size // 2] = _taps / _taps.sum()
-TRACE = 0.01  # a pixel that reads no more than this of a masked one does not count as masked
+MASK_THRESHOLD = 0.01  # a resampled pixel counts as masked if masked pixels contribute more than this to it
 
 
 @dataclass(frozen=True)
 class Change:
-    """One random ``g`` a crop.
+    """One random ``g`` per crop.
 
     Attributes:
-        matrix: ``[B, 2, 2]`` rotation, scale and shear about the crop's centre: where a point (x, y) goes.
-        shift: ``[B, 2]`` pixels (x, y), after it.
+        matrix: ``[B, 2, 2]`` rotation, scale and shear about the crop's centre, applied to points (x, y).
+        shift: ``[B, 2]`` translation (x, y) in pixels, applied after ``matrix``.
         brightness: ``[B]`` factor.
         blur: ``[B]`` row of ``KERNELS``.
     """
@@ -47,7 +47,7 @@ class Change:
 
 
 def draw_change(rng: np.random.Generator, count: int) -> Change:
-    """Every part of ``g`` at random within the paper's ranges, blur being none, 3x3 or 5x5."""
+    """Random parameters of ``g`` within the paper's ranges; the blur is none, 3x3 or 5x5."""
     angle, shear = (np.radians(rng.uniform(-most, most, count)) for most in (ANGLE, SHEAR))
     scale = rng.uniform(1 - SCALE, 1 + SCALE, count)
     zeros, ones = np.zeros(count), np.ones(count)
@@ -70,7 +70,7 @@ class Changed:
         hidden: ``g(M') u g(M)``.
         known: 1 outside ``g(M)`` and where the source lay inside the crop.
         synthetic: ``g(M')``.
-        extra: the network's further input planes, changed as pictures are.
+        extra: the network's extra input planes, changed like the picture.
     """
 
     picture: Tensor
@@ -83,16 +83,16 @@ class Changed:
 def apply_change(
     change: Change, picture: Tensor, hidden: Tensor, known: Tensor, synthetic: Tensor, extra: Tensor | None = None
 ) -> Changed:
-    """``g`` of a batch: blur and brightness on pictures, one resampling of everything.
+    """Apply ``g`` to a batch: blur and brightness to pictures, one resampling to everything.
 
     Args:
         picture: ``[B, 3, h, w]`` working space in [-1, 1].
-        hidden, known, synthetic: ``[B, 1, h, w]`` of 0 and 1, as in ``sampling.Batch``.
-        extra: ``[B, k, h, w]`` picture planes beside them, known everywhere.
+        hidden, known, synthetic: ``[B, 1, h, w]`` of 0 and 1, as in ``Clip``.
+        extra: ``[B, k, h, w]`` additional picture planes, known everywhere.
     """
     size = tuple(picture.shape[-2:])
     matrix, kernels, brightness = _on_device(change, size, picture.device)
-    # Blurring known pixels alone, and dividing by how much of them there was, keeps the hole's zeros out.
+    # Blur known pixels only, normalised by their weight, so that the zeros of the hole do not contribute.
     amount = _blurred(known, kernels)
     planes = [_brightened(_blurred(picture * known, kernels) / amount.clamp(min=1e-6), brightness) * known]
     if extra is not None:
@@ -100,10 +100,10 @@ def apply_change(
     planes += [hidden, 1 - known, synthetic]
     grid = F.affine_grid(matrix, [len(picture), 1, *size], align_corners=False)
     moved = F.grid_sample(torch.cat(planes, 1), grid, padding_mode="border", align_corners=False)
-    pictures, mattes = moved[:, :-3], (moved[:, -3:] > TRACE).to(picture.dtype)
-    # Pixel centres lie within 1 - 1 / size of the middle: what lies further out was not in the crop.
+    pictures, mattes = moved[:, :-3], (moved[:, -3:] > MASK_THRESHOLD).to(picture.dtype)
+    # Pixel centres of the crop lie within 1 - 1 / size of its centre; positions beyond were not in the crop.
     x, y = grid.abs().unbind(3)
-    inside = (x <= 1 - (1 - TRACE) / size[1]) & (y <= 1 - (1 - TRACE) / size[0])
+    inside = (x <= 1 - (1 - MASK_THRESHOLD) / size[1]) & (y <= 1 - (1 - MASK_THRESHOLD) / size[0])
     inside = inside[:, None].to(picture.dtype)
     return Changed(
         picture=pictures[:, :3],
@@ -119,24 +119,26 @@ def stabilise_loss(
     picture: Tensor,
     known: Tensor,
     synthetic: Tensor,
-    again: Tensor,
+    changed_output: Tensor,
     changed: Changed,
-    share: float | None,
+    hole_weight: float | None,
 ) -> Tensor:
-    """Equations (4) and (5): the output's change against the picture's, outside ``M u g(M)``.
+    """Equations (4) and (5): difference between the change of the output and of the picture, outside ``M u g(M)``.
 
     Args:
-        output: ``[B, 3, h, w]`` of the frame, ``again`` that of the changed frame.
-        picture, known, synthetic: ``[B, *, h, w]`` of the unchanged batch.
-        share: of the loss that lies inside ``M' u g(M')``, as ``TrainingConfig.hole_weight``; ``None``
-            counts every pixel the same, as the paper does.
+        output: ``[B, 3, h, w]`` for the original frame.
+        picture, known, synthetic: ``[B, *, h, w]`` of the original batch.
+        changed_output: ``[B, 3, h, w]`` for the changed frame.
+        changed: the changed batch.
+        hole_weight: weight of the region inside ``M' u g(M')``, like ``ImplicitConfig.hole_weight``; ``None``: every
+            pixel counts the same, as in the paper.
     """
     counted = known * changed.known
-    delta = ((again.float() - output.float()) - (changed.picture - picture)).abs().sum(1, keepdim=True) / 3
-    if share is None:
+    delta = ((changed_output.float() - output.float()) - (changed.picture - picture)).abs().sum(1, keepdim=True) / 3
+    if hole_weight is None:
         return _mean(delta, counted)
     inside = counted * torch.maximum(synthetic, changed.synthetic)
-    return share * _mean(delta, inside) + (1 - share) * _mean(delta, counted - inside)
+    return hole_weight * _mean(delta, inside) + (1 - hole_weight) * _mean(delta, counted - inside)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -144,11 +146,11 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _on_device(change: Change, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Sampling matrices ``[B, 2, 3]``, kernels ``[B, 5]`` and brightness ``[B]``, in one copy."""
-    back = np.linalg.inv(change.matrix)  # sampling asks where a pixel comes from
+    """Sampling matrices ``[B, 2, 3]``, kernels ``[B, 5]`` and brightness ``[B]``, in one transfer."""
+    inverse = np.linalg.inv(change.matrix)  # resampling needs the source position of a pixel
     half = np.array([size[1], size[0]]) / 2
-    matrix = back * half[None, None, :] / half[None, :, None]
-    shift = -(back @ change.shift[:, :, None]) / half[None, :, None]
+    matrix = inverse * half[None, None, :] / half[None, :, None]
+    shift = -(inverse @ change.shift[:, :, None]) / half[None, :, None]
     numbers = np.concatenate(
         [np.concatenate([matrix, shift], 2).reshape(-1, 6), KERNELS[change.blur], change.brightness[:, None]], 1
     )
@@ -163,7 +165,7 @@ def _brightened(picture: Tensor, factor: Tensor) -> Tensor:
 
 
 def _blurred(planes: Tensor, kernels: Tensor) -> Tensor:
-    """Separable convolution of each crop with its own kernel; edges repeat."""
+    """Separable convolution of each crop with its own kernel; edge pixels are repeated."""
     for axis in (2, 3):
         length = planes.shape[axis]
         padded = F.pad(planes, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="replicate")

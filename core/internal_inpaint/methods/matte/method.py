@@ -1,4 +1,4 @@
-"""The network that finds an object, as a method: cross-entropy to mattes that are known or made (equation 6)."""
+"""The method of one-frame roto: a matte network, trained with cross-entropy on known or synthetic mattes (eq. 6)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from internal_inpaint.methods.matte.networks import (
 
 @dataclass(frozen=True)
 class MatteConfig:
-    """Everything that the method itself decides.
+    """The settings of the method itself.
 
     Attributes:
-        network: what is trained.
-        alpha: cost of taking background for object over the cost of the opposite (equation 6).
+        network: the network to train.
+        alpha: cost of a false positive relative to a false negative (equation 6).
     """
 
     network: MatteNetworkConfig = field(default_factory=MatteNetworkConfig)
@@ -31,10 +31,11 @@ class MatteConfig:
 
 
 class MatteMethod:
-    """One-frame roto's network (section 4.2).
+    """The network of one-frame roto (section 4.2).
 
-    Its clips have, beside ``pixels``, the planes ``motion`` (0 with the camera to 1) and ``guess`` (-1 to 1, 0 where
-    nothing is known), and to be trained on, ``matte`` (0 to 1) and ``weight`` (0 where nothing is to be learned).
+    In addition to ``pixels``, its clips have the planes ``motion`` (0: with the camera, up to 1) and ``guess`` (-1 to
+    1, 0 where nothing is known). Training clips also have ``matte`` (0 to 1) and ``weight`` (0 where the loss does
+    not count).
     """
 
     def __init__(self, config: MatteConfig) -> None:
@@ -42,7 +43,7 @@ class MatteMethod:
         self.geometry = Geometry(reach=MULTIPLE * 8, stride=MULTIPLE, smallest=MULTIPLE)
 
     def build(self, bf16: bool = False) -> MatteNetwork:
-        """The network; it is small, and computes in float32 whatever is asked for."""
+        """The network. It is small and always computes in float32."""
         return MatteNetwork(self.config.network)
 
     def parameter_groups(self, network: nn.Module) -> dict[str, Parameters]:

@@ -1,8 +1,7 @@
-"""The network that finds an object: a small U-Net from a frame, its motion and a guess to the logit of the matte.
+"""The matte network: a small U-Net from a frame, its motion and a guess to the logits of the matte.
 
-The frame goes in and the matte comes out at full size, but every layer works at half size or less:
-two by two pixels are folded into channels first and unfolded last, so that thin things keep their
-edges at a quarter of the cost.
+Input and output are at full size, but every layer works at half size or less: blocks of 2x2 pixels are folded into
+channels at the input and unfolded at the output. Thin structures keep their edges, at a quarter of the cost.
 """
 
 from __future__ import annotations
@@ -15,28 +14,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FOLD = 2
-MULTIPLE = 32  # sides that the levels divide evenly
+MULTIPLE = 32  # sides are padded to multiples of it
 
 
 @dataclass(frozen=True)
 class MatteNetworkConfig:
-    """``widths``: channels of the levels, at 1/2, 1/4, ... of the frame's size; at most five levels."""
+    """``widths``: channels at each scale, 1/2, 1/4, ... of the frame's size; at most five."""
 
     widths: tuple[int, ...] = (24, 32, 48, 64, 96)
 
 
 class MatteNetwork(nn.Module):
-    """Working-space RGB ``[B, 3, H, W]``, own motion and guess ``[B, 1, H, W]`` to ``[B, 1, H, W]`` logits.
+    """Working-space RGB ``[B, 3, H, W]``, motion and guess ``[B, 1, H, W]`` to logits ``[B, 1, H, W]``.
 
-    Own motion is 0 where a pixel moves with the camera, up to 1 where it does not. The guess is -1 where
-    the object is thought not to be, 1 where it is, and 0 where nothing is known.
-    Any size: sides are padded by repetition to a multiple of ``MULTIPLE``.
+    The motion is 0 where a pixel moves with the camera, up to 1 where it does not. The guess is 1 where the object
+    is expected, -1 where it is not, and 0 where nothing is known. H and W are arbitrary: sides are padded to a
+    multiple of ``MULTIPLE`` by repetition.
     """
 
     def __init__(self, config: MatteNetworkConfig | None = None) -> None:
         super().__init__()
         widths = (config or MatteNetworkConfig()).widths
-        # The names are those that MuonAdam goes by: it leaves first layers and outputs to Adam.
+        # ``methods.base.hidden_filters`` uses these names to tell first layers and outputs from hidden filters.
         self.encoder = nn.ModuleList()
         channels = 5 * FOLD * FOLD
         for width in widths:
@@ -55,15 +54,15 @@ class MatteNetwork(nn.Module):
         if any(padding):
             x = F.pad(x, padding, mode="replicate")
         x = F.pixel_unshuffle(x, FOLD)
-        levels = []
-        for level in range(len(self.encoder) // 2):
-            if level:
+        features = []
+        for scale in range(len(self.encoder) // 2):
+            if scale:
                 x = F.max_pool2d(x, 2)
-            x = self.encoder[2 * level + 1](self.encoder[2 * level](x))
-            levels.append(x)
-        for level in reversed(range(len(self.decoder))):
-            x = F.interpolate(self.rise[level](x), scale_factor=2, mode="nearest") + levels[level]
-            x = self.decoder[level](x)
+            x = self.encoder[2 * scale + 1](self.encoder[2 * scale](x))
+            features.append(x)
+        for scale in reversed(range(len(self.decoder))):
+            x = F.interpolate(self.rise[scale](x), scale_factor=2, mode="nearest") + features[scale]
+            x = self.decoder[scale](x)
         return F.pixel_shuffle(self.head["output"](x), FOLD)[..., :height, :width]
 
 
@@ -73,8 +72,8 @@ class _Block(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        # Statistics over batches, not over each picture: a crop in training and a whole frame in
-        # prediction must be treated alike.
+        # Normalise with statistics of batches, not of each picture: crops in training and whole frames in
+        # prediction must be treated the same.
         self.norm = nn.BatchNorm2d(width, momentum=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,14 +81,14 @@ class _Block(nn.Module):
 
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> Tensor:
-    """Equation (6): cross-entropy in which taking background for object costs ``alpha`` times as much.
+    """Equation (6): cross-entropy in which a false positive costs ``alpha`` times as much as a false negative.
 
     Args:
-        logits, target, weight: ``[B, 1, H, W]``; ``target`` 0..1; ``weight`` 0 where nothing is to be
-            learned: the paper's ``1 - M_0``, since what happens on the real object is not known there.
+        logits, target, weight: ``[B, 1, H, W]``; ``target`` 0..1; ``weight`` 0 where the loss does not count: the
+            paper's ``1 - M_0``, because the target is not known on the real object.
 
     Returns:
-        the mean over what counts.
+        the weighted mean.
     """
     object_cost = target * F.softplus(-logits)
     background_cost = (1 - target) * F.softplus(logits)
