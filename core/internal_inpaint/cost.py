@@ -169,7 +169,7 @@ def _step_cost(trainer: Trainer, share: float, allowed_s: float, clock: Clock) -
     with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
         _steps(trainer, share, 1, small, 1, clock)
     bytes_held = held.count * pixels / (small[0] * small[1])
-    first = _steps(trainer, share, 1, small, 3, clock)
+    first = _steps(trainer, share, 1, small, 2, clock)
     first_pixels = small[0] * small[1]
     if 3 * first * pixels / first_pixels <= allowed_s:
         return _steps(trainer, share, batch, crop, 3, clock), bytes_held
@@ -216,7 +216,7 @@ def _fill_cost(trainer: Trainer, clock: Clock) -> float:
     return _timed(lambda: trainer.method.fill(network, clip), trainer.device, clock) / (height * width)
 
 
-def _timed(call: Callable[[], object], device: torch.device, clock: Clock, repeat: int = 2) -> float:
+def _timed(call: Callable[[], object], device: torch.device, clock: Clock, repeat: int = 1) -> float:
     """Median seconds of a call, after one that warms up."""
     taken = []
     for _ in range(repeat + 1):

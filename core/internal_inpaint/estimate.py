@@ -32,6 +32,7 @@ REPORT_FRAMES = 4  # pictures of the report, rendered once more
 # Memory that cannot be measured beforehand, chosen by what benchmarks/check.py shows.
 LIBRARIES_BYTES = 450e6  # where the system does not say what they take
 WEIGHT_COPIES = 9  # gradients, the optimiser's state, the best weights, those to go back to
+RUN_BYTES = 110e6  # what a run loads beside what `check` has loaded, and what its allocator keeps
 BESIDE_THE_BATCH = 1.25  # what a step holds at its peak, over what its backward pass was left by the forward pass
 PLATE_BYTES_A_PIXEL = 150  # of the canvas, while a frame is composited and written
 FILL_SHARE = 0.4  # of what a training step holds for a pixel, while one is filled
@@ -218,10 +219,10 @@ def _working_bytes(costs: list[LevelCost], shot: Shot, filled: float, device: to
     weights = sum(cost.weight_bytes for cost in costs) * WEIGHT_COPIES
     plate = shot.canvas.height * shot.canvas.width * PLATE_BYTES_A_PIXEL
     if device.type == "cuda":
-        return weights + plate
+        return RUN_BYTES + weights + plate
     batch = max(cost.batch_bytes for cost in costs) * BESIDE_THE_BATCH
     fill = max(cost.pixel_bytes for cost in costs) * FILL_SHARE * filled
-    return weights + max(batch, plate + fill)
+    return RUN_BYTES + weights + max(batch, plate + fill)
 
 
 def _resident_bytes() -> float:
