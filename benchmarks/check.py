@@ -4,8 +4,8 @@
 
 A job is a quality, the size of the sample shot and a number of steps. The estimate and the run are processes of their
 own on one thread of the CPU, one right after the other, so that whatever else the machine does meets both; compared
-are user and system time, and the peak of the resident memory. Medians where repeated. What `check` says in full goes to
-the standard error.
+are user and system time, and the peak of the resident memory. Medians where repeated. What `check` says in full goes
+to the standard error.
 """
 
 from __future__ import annotations

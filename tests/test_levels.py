@@ -19,7 +19,7 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.levels import plan_levels, whole_steps
-from internal_inpaint.training.patches import LIKELIER, PatchSampler, grid_cells, near_boundary
+from internal_inpaint.training.patches import BOUNDARY_PREFERENCE, PatchSampler, grid_cells, near_boundary
 from internal_inpaint.training.prior import CoarsePrior
 from internal_inpaint.training.sampling import HoleSampler, Placement, hole_boxes
 from internal_inpaint.training.state import Hooks
@@ -196,12 +196,12 @@ class TestPatches:
         (top, bottom), (left, right) = sampler._corners
         for y in range(top, bottom + 1, 2):
             for x in range(left, right + 1, 2):
-                possible[near_boundary(sampler.boxes[0], y + 32, x + 32)] += 1
+                possible[near_boundary(sampler.boxes[0], y + 32, x + 32, sampler.crop)] += 1
         for _ in range(4000):
             place = sampler.draw(rng)
-            drawn[near_boundary(sampler.boxes[0], place.top + 32, place.left + 32)] += 1
+            drawn[near_boundary(sampler.boxes[0], place.top + 32, place.left + 32, sampler.crop)] += 1
         assert possible[0] > 0
-        assert (drawn[1] / possible[1]) / (drawn[0] / possible[0]) == pytest.approx(LIKELIER, rel=0.2)
+        assert (drawn[1] / possible[1]) / (drawn[0] / possible[0]) == pytest.approx(BOUNDARY_PREFERENCE, rel=0.2)
 
     def test_what_is_far_from_every_hole_is_not_trained_on(self):
         state = torch.zeros(3, 600, 1000, dtype=torch.uint8)
