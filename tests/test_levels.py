@@ -21,7 +21,7 @@ from internal_inpaint.training.fill_task import fill_trainer
 from internal_inpaint.training.levels import plan_levels, whole_steps
 from internal_inpaint.training.patches import BOUNDARY_PREFERENCE, PatchSampler, grid_cells, near_boundary
 from internal_inpaint.training.prior import CoarsePrior
-from internal_inpaint.training.sampling import HoleSampler, Placement, hole_boxes
+from internal_inpaint.training.sampling import HoleSampler, Placement, crop_size, hole_boxes
 from internal_inpaint.training.state import Hooks
 
 COARSE = TrainingConfig(
@@ -90,6 +90,16 @@ class TestPlan:
         assert [level.budget(whole).steps for level in levels] == [30_000, 45_000, 60_000]
         assert [level.size for level in levels] == [(540, 960), (1080, 1920), (2160, 3840)]
         assert {(level.config.batch, level.config.lr) for level in levels} == {(2, 1e-4)}
+
+    def test_the_papers_frames_and_patches_beyond_1k(self):
+        """A.4: whole frames of 960x540 first, then patches of 960x540, whatever the size of the hole."""
+        levels = plan_levels((2160, 3840), PRESETS["paper"], on_cuda=False)
+        assert [level.size for level in levels] == [(540, 960), (1080, 1920), (2160, 3840)]
+        for level in levels:
+            config = level.config
+            boxes = np.array([[100, 100, 420, 700]])
+            crop = crop_size(boxes, level.size, config.crop_scale, config.crop_smallest, config.crop_pixels)
+            assert crop == (540, 960)
 
     def test_a_recipe_survives_the_checkpoint(self):
         for level in plan_levels((2160, 3840), PRESETS["paper"], True):
@@ -202,6 +212,14 @@ class TestPatches:
             drawn[near_boundary(sampler.boxes[0], place.top + 32, place.left + 32, sampler.crop)] += 1
         assert possible[0] > 0
         assert (drawn[1] / possible[1]) / (drawn[0] / possible[0]) == pytest.approx(BOUNDARY_PREFERENCE, rel=0.2)
+
+    def test_the_boundarys_distances_are_the_papers_for_its_patches_and_in_proportion_for_others(self):
+        box = np.array([200, 200, 400, 500])
+        for patch, near, far in (((540, 960), 44, 46), ((270, 480), 22, 24), ((54, 96), 4, 6)):
+            assert near_boundary(box, 200 - near, 300, patch)
+            assert not near_boundary(box, 200 - far, 300, patch)
+        assert near_boundary(box, 300, 200 - 79, (540, 960))
+        assert not near_boundary(box, 300, 200 - 79, (540, 480))
 
     def test_what_is_far_from_every_hole_is_not_trained_on(self):
         state = torch.zeros(3, 600, 1000, dtype=torch.uint8)

@@ -91,10 +91,12 @@ def crop_size(
     Args:
         boxes: ``hole_boxes`` of the shot.
         size: height and width of the frames, which the crop never exceeds.
-        scale: crop side divided by hole side; ``None``: the whole frame.
+        scale: crop side divided by hole side; ``None``: the whole frame; 0: patches of exactly ``smallest``.
         smallest: minimum height and width in pixels.
         most_pixels: maximum area of the crop; a larger crop is scaled down, with the same aspect ratio.
     """
+    if scale == 0:
+        return tuple(map(min, size, smallest))
     height, width = size
     if scale is not None:
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).max(axis=0)
