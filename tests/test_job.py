@@ -17,9 +17,9 @@ from internal_inpaint.job import (
     default_folder,
     parse_time,
     read_job,
-    refuse_other,
     write_job,
 )
+from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.training.config import PRESETS, TrainingConfig
 
 
@@ -122,13 +122,13 @@ def test_the_job_folder_lies_beside_the_output(output, folder):
 def test_a_folder_keeps_its_job_but_lets_budget_and_output_change(tmp_path):
     job = Job("/a.####.exr", "/b.####.exr", steps=10)
     write_job(Job("/a.####.exr", "/b.####.exr", seed=5), tmp_path)
-    refuse_other(job, tmp_path)  # nothing learned yet: the folder is free
+    JobFolder(tmp_path).refuse_other(job)  # nothing learned yet: the folder is free
     write_job(job, tmp_path)
     (tmp_path / "checkpoints" / "32x24" / "step-0000000001.000").mkdir(parents=True)
-    refuse_other(replace(job, output="/c.####.exr", steps=20, device="cpu", fill_layer=True), tmp_path)
-    refuse_other(replace(job, grow=3), tmp_path)  # the training continues for the changed shot
+    JobFolder(tmp_path).refuse_other(replace(job, output="/c.####.exr", steps=20, device="cpu", fill_layer=True))
+    JobFolder(tmp_path).refuse_other(replace(job, grow=3))  # the training continues for the changed shot
     with pytest.raises(BadInput, match=r"--quality, --seed.*--restart"):
-        refuse_other(replace(job, seed=3, quality="final", grow=3), tmp_path)
+        JobFolder(tmp_path).refuse_other(replace(job, seed=3, quality="final", grow=3))
     assert read_job(tmp_path / "job.json") == job
 
 

@@ -42,7 +42,6 @@ __all__ = [
     "default_folder",
     "parse_time",
     "read_job",
-    "refuse_other",
     "with_absolute_paths",
     "write_job",
 ]
@@ -356,30 +355,3 @@ def default_folder(output: str) -> Path:
         return path / "job.inpaint"
     stem = re.sub(r"[._-]?(#+|@+|%0?\d*d)", "", path.stem)
     return path.parent / f"{stem or 'job'}.inpaint"
-
-
-def refuse_other(job: Job, folder: Path) -> None:
-    """A folder in which something was trained keeps the job that it was trained for.
-
-    The same job again resumes. One that differs in what ``MAY_CHANGE`` names keeps the weights; one that differs in
-    what ``RETRAINS`` names continues the training from them, if what the network sees has changed.
-
-    Raises:
-        BadInput: the folder holds the weights of a different job.
-    """
-    path = folder / "job.json"
-    if not path.exists() or not any(folder.glob("checkpoints/*/step-*")):
-        return
-    try:
-        before = read_job(path)
-    except BadInput as error:
-        raise BadInput(f"{error} (--restart replaces it and forgets what {folder} has learned)") from None
-    if differing := [
-        declared.option
-        for name, declared in SETTINGS.items()
-        if name not in MAY_CHANGE | RETRAINS and getattr(before, name) != getattr(job, name)
-    ]:
-        raise BadInput(
-            f"{folder} holds a job with another {', '.join(differing)}: "
-            "use another --work folder, or --restart to train anew"
-        )

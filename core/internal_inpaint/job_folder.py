@@ -148,8 +148,29 @@ class JobFolder:
         jobs.write_job(job, self.path)
 
     def refuse_other(self, job: Job) -> None:
-        """``BadInput`` where the folder was trained for a job whose weights mean nothing to this one."""
-        jobs.refuse_other(job, self.path)
+        """A folder in which something was trained keeps the job that it was trained for.
+
+        The same job again resumes. One that differs in what ``job.MAY_CHANGE`` names keeps the weights; one that
+        differs in what ``job.RETRAINS`` names continues the training from them, if what the network sees has changed.
+
+        Raises:
+            BadInput: the folder holds the weights of a different job.
+        """
+        if not self.job_file.exists() or not self.has_trained():
+            return
+        try:
+            before = self.read_job()
+        except BadInput as error:
+            raise BadInput(f"{error} (--restart replaces it and discards what {self} was trained on)") from None
+        if differing := [
+            declared.option
+            for name, declared in jobs.SETTINGS.items()
+            if name not in jobs.MAY_CHANGE | jobs.RETRAINS and getattr(before, name) != getattr(job, name)
+        ]:
+            raise BadInput(
+                f"{self} holds a job with another {', '.join(differing)}: "
+                "use another --work folder, or --restart to train anew"
+            )
 
     def write_summary(self, values: dict) -> None:
         write_atomically(self.summary, json.dumps(values, indent=1))
