@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from running import frame, pixels, shot_options
 
 from internal_inpaint import checkpoints
 from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.training.config import PRESETS
 
 FEW = ("--quality", "draft", "--device", "cpu", "--progress", "plain", "--frames", "1001-1004")
 
@@ -152,6 +154,17 @@ def test_weights_of_another_network_are_no_start(sample, again, run, tmp_path):
     )
     assert "another network" in said
     assert not counters(new).warm
+
+
+@pytest.mark.parametrize("network", ["base", "stacked"])
+def test_only_weights_that_are_used_shorten_the_training(sample, again, run, tmp_path, monkeypatch, network):
+    draft = replace(PRESETS["draft"], cpu_seconds=None, steps=10)
+    monkeypatch.setitem(PRESETS, "draft", draft)
+    _, work = again
+    new = tmp_path / "new" / "job"
+    shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
+    run("train", *shot, *FEW, "--grow", "4", "--start-from", work, "--network", network)
+    assert counters(new).step == (3 if network == "base" else 10)
 
 
 def test_one_changed_matte_renders_the_other_frames_no_more_where_the_weights_stay(sample, again, run):

@@ -39,7 +39,7 @@ def fit(
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
     starts = starts_of(context, levels, stores)
-    whole = whole_budget(context.job, levels, context.device, is_warm(starts))
+    whole = whole_budget(context.job, levels, context.device, is_warm(starts, levels))
     if any(start.checkpoint and not start.same for start in starts):
         context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
     told = _Reporter(context.events, levels, whole)

@@ -121,13 +121,17 @@ def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) ->
     return Start(checkpoint, same)
 
 
-def is_warm(starts: list[Start]) -> bool:
-    """Whether this training continues that of another shot, now or since an earlier attempt."""
-    return any(
-        not start.same or checkpoints.read_about(start.checkpoint).counters.warm
-        for start in starts
-        if start.checkpoint
-    )
+def is_warm(starts: list[Start], levels: tuple[Level, ...]) -> bool:
+    """Whether this training continues that of another shot, now or since an earlier attempt.
+
+    Weights of another network are no start: the training begins anew, and takes its whole budget.
+    """
+    for start, level in zip(starts, levels, strict=True):
+        if start.checkpoint is not None:
+            about = checkpoints.read_about(start.checkpoint)
+            if about.counters.warm if start.same else about.config.method.network == level.config.method.network:
+                return True
+    return False
 
 
 def start_from_folder(job: Job) -> list[Path]:
