@@ -10,7 +10,7 @@ import OpenImageIO as oiio
 import pytest
 from running import frame, pixels, shot_options
 
-from internal_inpaint import checkpoints
+from internal_inpaint import checkpoints, fit
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.training.config import PRESETS
 
@@ -115,6 +115,27 @@ def test_a_folder_that_another_one_starts_from_gives_its_weights(sample, again, 
     assert counters(new).warm
     assert counters(new).history[0][3] > counters(work).history[0][3] + 1
     assert json.loads((new / "job.json").read_text())["start_from"] == str(work)
+
+
+@pytest.mark.parametrize("grow", [(), ("--grow", "4")])
+def test_a_folder_that_is_in_training_itself_gives_its_newest_weights(
+    sample, again, run, tmp_path, monkeypatch, grow
+):
+    """While the new folder trains its first levels, the other one replaces its checkpoints."""
+    _, work = again
+    starts_of = fit.starts_of
+
+    def and_the_other_goes_on(*arguments):
+        starts = starts_of(*arguments)
+        checkpoint = weights(work)
+        checkpoint.rename(checkpoint.with_name("step-0000000013.000"))
+        return starts
+
+    monkeypatch.setattr(fit, "starts_of", and_the_other_goes_on)
+    new = tmp_path / "new" / "job"
+    shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
+    run("train", *shot, *FEW, *grow, "--start-from", work, "--steps", "12")
+    assert counters(new).warm == bool(grow)
 
 
 def test_the_very_same_shot_in_another_folder_is_not_trained_again(sample, again, run, tmp_path):
