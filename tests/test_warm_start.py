@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import OpenImageIO as oiio
 import pytest
 from running import frame, pixels, shot_options
 
-from internal_inpaint import checkpoints
+from internal_inpaint import checkpoints, fit
 from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.training.config import PRESETS
 
 FEW = ("--quality", "draft", "--device", "cpu", "--progress", "plain", "--frames", "1001-1004")
 
@@ -115,6 +117,27 @@ def test_a_folder_that_another_one_starts_from_gives_its_weights(sample, again, 
     assert json.loads((new / "job.json").read_text())["start_from"] == str(work)
 
 
+@pytest.mark.parametrize("grow", [(), ("--grow", "4")])
+def test_a_folder_that_is_in_training_itself_gives_its_newest_weights(
+    sample, again, run, tmp_path, monkeypatch, grow
+):
+    """While the new folder trains its first levels, the other one replaces its checkpoints."""
+    _, work = again
+    starts_of = fit.starts_of
+
+    def and_the_other_goes_on(*arguments):
+        starts = starts_of(*arguments)
+        checkpoint = weights(work)
+        checkpoint.rename(checkpoint.with_name("step-0000000013.000"))
+        return starts
+
+    monkeypatch.setattr(fit, "starts_of", and_the_other_goes_on)
+    new = tmp_path / "new" / "job"
+    shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
+    run("train", *shot, *FEW, *grow, "--start-from", work, "--steps", "12")
+    assert counters(new).warm == bool(grow)
+
+
 def test_the_very_same_shot_in_another_folder_is_not_trained_again(sample, again, run, tmp_path):
     _, work = again
     output, new = tmp_path / "new" / "clean.####.exr", tmp_path / "new" / "job"
@@ -152,6 +175,17 @@ def test_weights_of_another_network_are_no_start(sample, again, run, tmp_path):
     )
     assert "another network" in said
     assert not counters(new).warm
+
+
+@pytest.mark.parametrize("network", ["base", "stacked"])
+def test_only_weights_that_are_used_shorten_the_training(sample, again, run, tmp_path, monkeypatch, network):
+    draft = replace(PRESETS["draft"], cpu_seconds=None, steps=10)
+    monkeypatch.setitem(PRESETS, "draft", draft)
+    _, work = again
+    new = tmp_path / "new" / "job"
+    shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
+    run("train", *shot, *FEW, "--grow", "4", "--start-from", work, "--network", network)
+    assert counters(new).step == (3 if network == "base" else 10)
 
 
 def test_one_changed_matte_renders_the_other_frames_no_more_where_the_weights_stay(sample, again, run):

@@ -15,8 +15,10 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +33,8 @@ from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.device import precision
 from internal_inpaint.training.state import Counters
 from internal_inpaint.training.trainer import Trainer
+
+Result = TypeVar("Result")
 
 FORMAT = 2
 ABOUT = {"fingerprint", "size", "seed", "config", "counters", "optimiser_numbers"}
@@ -102,6 +106,22 @@ def _numbers(checkpoint: Path) -> list[int]:
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint of a folder."""
     return next(iter(newest_first(folder)), None)
+
+
+def read_newest(checkpoint: Path, read: Callable[[Path], Result]) -> Result:
+    """``read(checkpoint)``, or of a newer one beside it where the run that trains there has replaced it meanwhile.
+
+    Raises:
+        BadInput: as ``read``.
+    """
+    while True:
+        try:
+            return read(checkpoint)
+        except BadInput:
+            beside = newest(checkpoint.parent)
+            if beside is None or beside == checkpoint:
+                raise
+            checkpoint = beside
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from internal_inpaint.events import Events
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.encoders import Vgg19
-from internal_inpaint.plan import Start, is_warm, starts_of, whole_budget
+from internal_inpaint.plan import Start, about_now, is_warm, starts_of, whole_budget
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
@@ -39,7 +40,7 @@ def fit(
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
     starts = starts_of(context, levels, stores)
-    whole = whole_budget(context.job, levels, context.device, is_warm(starts))
+    whole = whole_budget(context.job, levels, context.device, is_warm(starts, levels))
     if any(start.checkpoint and not start.same for start in starts):
         context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
     told = _Reporter(context.events, levels, whole)
@@ -168,7 +169,7 @@ def _begin(
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
-    bf16 = checkpoints.read_about(start.checkpoint).counters.bf16 if start.same else trains_in_bf16(context.device)
+    bf16 = about_now(start.checkpoint).counters.bf16 if start.same else trains_in_bf16(context.device)
     trainer = fill_trainer(
         level.config,
         *_on_device(store, context),
@@ -181,7 +182,7 @@ def _begin(
     )
     fitted = _Fitted(trainer, store, place, views)
     if start.same:
-        checkpoints.resume(trainer, start.checkpoint, store.fingerprint)
+        checkpoints.read_newest(start.checkpoint, lambda now: checkpoints.resume(trainer, now, store.fingerprint))
         if start.checkpoint.parent != place:
             fitted.save(trainer)
     elif start.checkpoint is not None:
@@ -195,7 +196,8 @@ def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Contex
     """Another matte, plate or range of frames than the weights were trained for: they are the best start."""
     if checkpoint.parent == place:
         checkpoint = checkpoints.set_aside(place)
-    trainer.counters.warm = checkpoints.start_from(trainer, checkpoint)
+    # Another folder may be in training itself: minutes may have passed since its checkpoint was found.
+    trainer.counters.warm = checkpoints.read_newest(checkpoint, partial(checkpoints.start_from, trainer))
     if not trainer.counters.warm:
         context.events.tell(warning=f"{checkpoint} holds weights of another network: the training starts anew")
 

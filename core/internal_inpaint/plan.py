@@ -116,18 +116,22 @@ def _alike(context: Context, names: set[str]) -> list[Path]:
 
 def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) -> Start:
     """Another folder may have been trained on the very same shot: then that training is resumed here."""
-    about = checkpoints.read_about(checkpoint)
+    about = about_now(checkpoint)
     same = about.fingerprint == store.fingerprint and about.seed == seed and about.config == level.config
     return Start(checkpoint, same)
 
 
-def is_warm(starts: list[Start]) -> bool:
-    """Whether this training continues that of another shot, now or since an earlier attempt."""
-    return any(
-        not start.same or checkpoints.read_about(start.checkpoint).counters.warm
-        for start in starts
-        if start.checkpoint
-    )
+def is_warm(starts: list[Start], levels: tuple[Level, ...]) -> bool:
+    """Whether this training continues that of another shot, now or since an earlier attempt.
+
+    Weights of another network are no start: the training begins anew, and takes its whole budget.
+    """
+    for start, level in zip(starts, levels, strict=True):
+        if start.checkpoint is not None:
+            about = about_now(start.checkpoint)
+            if about.counters.warm if start.same else about.config.method.network == level.config.method.network:
+                return True
+    return False
 
 
 def start_from_folder(job: Job) -> list[Path]:
@@ -145,9 +149,14 @@ def start_from_folder(job: Job) -> list[Path]:
 def threads_of(folder: JobFolder) -> int | None:
     """The number of CPU threads that a folder's training has had; ``None`` before its first checkpoint."""
     found = _newest_by_size(folder)
-    return checkpoints.read_about(found[0]).counters.threads if found else None
+    return about_now(found[0]).counters.threads if found else None
 
 
 def _newest_by_size(folder: JobFolder) -> list[Path]:
     found = [newest for newest in map(checkpoints.newest, folder.levels()) if newest]
-    return sorted(found, key=lambda checkpoint: checkpoints.read_about(checkpoint).size)
+    return sorted(found, key=lambda checkpoint: about_now(checkpoint).size)
+
+
+def about_now(checkpoint: Path) -> checkpoints.About:
+    """``checkpoints.read_about`` of a checkpoint that may be in another folder, in training."""
+    return checkpoints.read_newest(checkpoint, checkpoints.read_about)
