@@ -15,6 +15,7 @@ from internal_inpaint.job import Job
 from internal_inpaint.plan import levels_of, whole_budget
 from internal_inpaint.preview import FRAMES as PREVIEW_FRAMES
 from internal_inpaint.preview import SHARE as PREVIEW_SHARE
+from internal_inpaint.rendering.inference import WHOLE_FRAME_PIXELS
 from internal_inpaint.roto.step import budget_of
 from internal_inpaint.run import device_of, shot_settings
 from internal_inpaint.shot import FrameStore, PictureData, Shot, build_stores, open_shot, store_bytes, survey
@@ -33,9 +34,9 @@ REPORT_FRAMES = 4  # pictures of the report, rendered once more
 LIBRARIES_BYTES = 450e6  # where the system does not say what they take
 WEIGHT_COPIES = 9  # gradients, the optimiser's state, the best weights, those to go back to
 RUN_BYTES = 110e6  # what a run loads beside what `check` has loaded, and what its allocator keeps
-BESIDE_THE_BATCH = 1.25  # what a step holds at its peak, over what its backward pass was left by the forward pass
+BESIDE_THE_BATCH = 1.15  # what a step holds at its peak, over what its backward pass was left by the forward pass
 PLATE_BYTES_A_PIXEL = 150  # of the canvas, while a frame is composited and written
-FILL_SHARE = 0.4  # of what a training step holds for a pixel, while one is filled
+FILL_SHARE = 0.6  # of what a training step holds for a pixel, while one is filled
 
 
 def check(job: Job, clock: Clock = time.perf_counter) -> dict:
@@ -78,7 +79,9 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
     matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
     mapped = store_bytes(pictures, [level.size for level in levels])
-    working = _working_bytes(costs, shot, max(looked_at[-1]), device)
+    largest = [_pixels_looked_at(box[None], canvas, levels, costs) for box in boxes]
+    at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
+    working = _working_bytes(costs, shot, at_once, device)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
@@ -90,10 +93,7 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
         "reading_s": round(reading_s, 1),
         "confidence_s": round(confidence_s, 1),
         "rendering_s": round(rendering_s, 1),
-        "total_s": round(
-            start_s + matte_s + reading_s + training_s + confidence_s + rendering_s + ending_s,
-            1,
-        ),
+        "total_s": round(start_s + matte_s + reading_s + training_s + confidence_s + rendering_s + ending_s, 1),
         "memory_bytes": int(libraries + working + mapped),
         "mapped_bytes": mapped,
         "gpu_memory_bytes": int(mapped + max(cost.batch_bytes for cost in costs)) if device.type == "cuda" else None,
@@ -215,14 +215,20 @@ def _pixels_looked_at(
 
 
 def _working_bytes(costs: list[LevelCost], shot: Shot, filled: float, device: torch.device) -> float:
-    """Memory of the host that the run itself takes: of its training or of its rendering, whichever is more."""
+    """Memory of the host that the run itself takes.
+
+    Previews are filled while the network trains, and the allocator keeps much of what a step had: both count.
+
+    Args:
+        filled: pixels that are computed at once for the largest hole.
+    """
     weights = sum(cost.weight_bytes for cost in costs) * WEIGHT_COPIES
     plate = shot.canvas.height * shot.canvas.width * PLATE_BYTES_A_PIXEL
     if device.type == "cuda":
         return RUN_BYTES + weights + plate
     batch = max(cost.batch_bytes for cost in costs) * BESIDE_THE_BATCH
     fill = max(cost.pixel_bytes for cost in costs) * FILL_SHARE * filled
-    return RUN_BYTES + weights + max(batch, plate + fill)
+    return RUN_BYTES + weights + batch + plate + fill
 
 
 def _resident_bytes() -> float:
