@@ -54,7 +54,7 @@ def overlap(found, truth):
 
 def test_every_frame_gets_a_matte_and_the_drawn_one_stays_as_drawn(sample, finished):
     _, work, done = finished
-    assert "the matte was learned in 60 steps" in done.stdout
+    assert "found the mattes in 60 steps" in done.stdout
     for number in sample.frames:
         found, spec = pixels(matte_of(work, number))
         truth, wanted = pixels(frame(sample.matte, number))

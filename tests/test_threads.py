@@ -128,10 +128,10 @@ class TestNumber:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def test_what_is_asked_for_comes_before_the_environment_and_that_before_the_machine(self, monkeypatch):
-        assert threads.choose_threads(None, kept=1) == 1
+        assert threads.choose_threads(None, earlier=1) == 1
         monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
-        assert threads.choose_threads(None, kept=1) == 3
-        assert threads.choose_threads(5, kept=1) == 5
+        assert threads.choose_threads(None, earlier=1) == 3
+        assert threads.choose_threads(5, earlier=1) == 5
 
     @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
     def test_a_process_of_one_processor_gets_one_thread(self, tmp_path):

@@ -1,12 +1,12 @@
-"""Checkpoints on disk: safetensors and JSON, written atomically, loaded without executing code.
+"""Checkpoints: safetensors and JSON files, written atomically, loaded without executing code.
 
-A checkpoint is one folder, ``step-0000001200.000``, that appears under its name only when complete:
+A checkpoint is a folder, for example ``step-0000001200.000``, that appears under its name only when it is complete:
 
-    weights.safetensors     the network as it trains
-    averaged.safetensors    its averaged weights, where the recipe averages
-    best.safetensors        the weights that scored best
+    weights.safetensors     the network in training
+    averaged.safetensors    its averaged weights, if the training averages weights
+    best.safetensors        the weights with the best validation score
     optimisers.safetensors  momentum and second moments, by optimiser and parameter number
-    training.json           recipe, counters, random state, precision, fingerprint of the shot
+    training.json           settings, counters, random state, precision, fingerprint of the shot
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ OPTIMISERS, TRAINING = "optimisers.safetensors", "training.json"
 def save(trainer: Trainer, folder: Path, fingerprint: str, size: tuple[int, int]) -> Path:
     """Write the trainer's state as the newest checkpoint of ``folder``, then remove older ones.
 
-    Nothing is removed before the new one stands under its name.
+    Older checkpoints are removed only after the new one is complete.
 
     Args:
         folder: of one level's checkpoints.
-        fingerprint: of the shot as the network sees it (``FrameStore.fingerprint``).
-        size: (height, width) of the frames that are learned.
+        fingerprint: of the training data (``FrameStore.fingerprint``).
+        size: (height, width) of the frames.
 
     Raises:
-        OSError: disk full or folder not writable; older checkpoints are still there then.
+        OSError: disk full or folder not writable; older checkpoints remain.
     """
     counters = trainer.counters
     counters.rng, counters.task = trainer.rng.bit_generator.state, trainer.task.state_dict()
@@ -86,7 +86,7 @@ def save(trainer: Trainer, folder: Path, fingerprint: str, size: tuple[int, int]
     replace(temporary, final)
     sync(folder)
     for old in newest_first(folder)[1:]:
-        # Out of sight first: half a removed folder must not look like a checkpoint.
+        # Rename before removing: a partly removed folder must not look like a checkpoint.
         replace(old, folder / f".{old.name}.part")
     remove_unfinished(folder)
     remove_set_aside(folder)
@@ -125,10 +125,10 @@ def read_newest(checkpoint: Path, read: Callable[[Path], Result]) -> Result:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Take the checkpoint of what was trained before out of the way; gone once another one has been saved.
+    """Set the newest checkpoint aside, to start a new training in this folder. The next ``save`` removes it.
 
     Returns:
-        where it is, also where an earlier call has left it; ``None`` if there is none.
+        path of the checkpoint that is set aside, by this or an earlier call; ``None`` if there is none.
     """
     if (found := newest(folder)) is not None:
         remove_set_aside(folder)
@@ -139,7 +139,7 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def aside(folder: Path) -> Path | None:
-    """What ``set_aside`` has taken out of the way, as long as no other checkpoint has been saved."""
+    """The checkpoint that ``set_aside`` has set aside, until another one is saved."""
     return next(iter(folder.glob(f"{BEFORE}*")), None)
 
 
@@ -149,7 +149,7 @@ def remove_set_aside(folder: Path) -> None:
 
 
 def digest(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's best weights: names, shapes and values, whatever the file around them."""
+    """SHA-256 of the names, shapes and values of a checkpoint's best weights, independent of the file format."""
     return digest_of(_read(checkpoint, BEST))
 
 
@@ -163,28 +163,29 @@ def digest_of(weights: dict[str, Tensor]) -> str:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a kill has left of a checkpoint that was being written or removed."""
+    """Remove incomplete checkpoints, which remain if a process is killed while it writes or removes one."""
     for left in folder.glob(".step-*.part"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
-    """Put a new trainer into the state that a checkpoint holds.
+    """Restore the state of a checkpoint in a new trainer.
 
     Raises:
-        BadInput: damaged, of another shot, another recipe or another seed, or from another version.
-        ValueError: the trainer was made for another precision than the checkpoint's.
+        BadInput: the checkpoint is damaged, belongs to another shot, settings or seed, or has another format version.
+        ValueError: the precision of the trainer differs from the checkpoint's.
     """
     about = _read_about(checkpoint)
     if about["fingerprint"] != fingerprint:
         raise BadInput(
             f"{checkpoint} was trained on another shot or matte: "
-            "use another --work folder, or --restart to train anew"
+            "use another --work folder, or --restart to train from scratch"
         )
     # Through JSON, so that tuples and lists compare equal.
     if about["config"] != json.loads(json.dumps(trainer.recipe.to_dict())) or about["seed"] != trainer.seed:
         raise BadInput(
-            f"{checkpoint} was trained with other settings: use another --work folder, or --restart to train anew"
+            f"{checkpoint} was trained with other settings: "
+            "use another --work folder, or --restart to train from scratch"
         )
     best, weights = _read(checkpoint, BEST), _read(checkpoint, WEIGHTS)
     averaged = {} if trainer.averaged is None else _read(checkpoint, AVERAGED)
@@ -194,28 +195,28 @@ def resume(trainer: Trainer, checkpoint: Path, fingerprint: str) -> None:
         trainer.best = {name: tensor.to(trainer.device) for name, tensor in best.items()}
         if trainer.averaged is not None:
             trainer.averaged.load_state_dict(averaged)
-        kept = _unflatten(tensors, about["optimiser_numbers"])
+        states = _unflatten(tensors, about["optimiser_numbers"])
         for name, optimiser in trainer.optimisers.items():
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": kept.get(name, {})})
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": states.get(name, {})})
         counters = _counters(about)
         trainer.rng.bit_generator.state = counters.rng
         trainer.task.load_state_dict(counters.task)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
     if counters.bf16 != trainer.counters.bf16:
-        raise ValueError(f"{checkpoint} was trained in {precision(counters.bf16)}: make the trainer for that")
+        raise ValueError(f"{checkpoint} was trained in {precision(counters.bf16)}: use a trainer of that precision")
     counters.crop = tuple(counters.crop)
     trainer.counters = counters
 
 
 def start_from(trainer: Trainer, checkpoint: Path) -> bool:
-    """Give an untrained trainer the best weights of another shot's checkpoint (warm start).
+    """Load the best weights of another shot's checkpoint into an untrained trainer (warm start).
 
     Returns:
-        False if those weights are of another network, and the trainer keeps its own.
+        False if the weights belong to another network; the trainer is then unchanged.
 
     Raises:
-        BadInput: damaged, or from another version.
+        BadInput: the checkpoint is damaged or has another format version.
     """
     _read_about(checkpoint)
     best = _read(checkpoint, BEST)
@@ -230,10 +231,10 @@ def start_from(trainer: Trainer, checkpoint: Path) -> bool:
 
 
 def load_best(checkpoint: Path, device: torch.device) -> tuple[object, nn.Module]:
-    """The method, and its network with the best weights of a checkpoint at the precision it was trained at.
+    """The method of a checkpoint, and its network with the best weights, at the precision of the training.
 
     Raises:
-        BadInput: damaged, or from another version.
+        BadInput: the checkpoint is damaged or has another format version.
     """
     about = read_about(checkpoint)
     weights = _read(checkpoint, BEST)
@@ -248,7 +249,7 @@ def load_best(checkpoint: Path, device: torch.device) -> tuple[object, nn.Module
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint says of itself: recipe, counters, (height, width) and fingerprint of what it learned."""
+    """The description of a checkpoint: settings, counters, (height, width) and fingerprint of the training data."""
 
     config: TrainingConfig
     counters: Counters
@@ -258,7 +259,7 @@ class About:
 
 
 def read_about(checkpoint: Path) -> About:
-    """What a checkpoint of a fill says of itself. Raises ``BadInput`` if it is damaged or of another version."""
+    """Read the description of a fill's checkpoint. Raises ``BadInput`` if it is damaged or of another version."""
     about = _read_about(checkpoint)
     try:
         height, width = map(int, about["size"])
@@ -269,7 +270,7 @@ def read_about(checkpoint: Path) -> About:
 
 
 def fingerprint_of(checkpoint: Path) -> str:
-    """Of the shot that a checkpoint was trained on. Raises ``BadInput`` as ``read_about``."""
+    """Fingerprint of a checkpoint's training data. Raises ``BadInput`` like ``read_about``."""
     return _read_about(checkpoint)["fingerprint"]
 
 
@@ -280,14 +281,16 @@ def _read_about(checkpoint: Path) -> dict:
         if version == FORMAT and (missing := ABOUT - set(about)):
             raise KeyError(", ".join(sorted(missing)))
         if not isinstance(version, int):
-            raise TypeError("its format is no number")
+            raise TypeError("its format is not a number")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(checkpoint, error) from error
     if version != FORMAT:
-        other, advice = ("newer", "update this one") if version > FORMAT else ("older", "--restart trains anew")
-        raise BadInput(
-            f"{checkpoint} is from an {other} version of Internal Inpaint: {advice}".replace("an n", "a n")
+        origin, advice = (
+            ("a newer", "update this one")
+            if version > FORMAT
+            else ("an older", "use --restart to train from scratch")
         )
+        raise BadInput(f"{checkpoint} is from {origin} version of Internal Inpaint: {advice}")
     return about
 
 
@@ -295,23 +298,23 @@ def _counters(about: dict) -> Counters:
     counters = Counters(**about["counters"])
     numbers = (counters.step, counters.seconds, counters.batch, *counters.crop)
     if not all(isinstance(n, int | float) and n >= 0 for n in numbers):
-        raise ValueError("its counters are no numbers")
+        raise ValueError("its counters are not numbers")
     return counters
 
 
 def _damaged(checkpoint: Path, error: Exception) -> BadInput:
-    return BadInput(f"{checkpoint} is damaged ({error}): --restart trains anew, nothing of it can be used")
+    return BadInput(f"{checkpoint} is damaged ({error}) and cannot be used: use --restart to train from scratch")
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    # safetensors stores row-major data: the filters' channels_last layout is put back when loading.
+    # safetensors stores row-major data: loading restores the filters' channels_last layout.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     path.write_bytes(to_bytes(plain))
 
 
 def _read(checkpoint: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of one file. Raises ``BadInput`` if it is not there, damaged, or holds NaN or infinity."""
-    # Copies: tensors over the mapped file would keep it open, and Windows does not remove open files.
+    """The tensors of one file. Raises ``BadInput`` if it is missing, damaged, or contains NaN or infinity."""
+    # Copies: tensors that map the file would keep it open, and Windows cannot remove open files.
     layout = {4: torch.channels_last}
     try:
         tensors = {
@@ -319,7 +322,7 @@ def _read(checkpoint: Path, name: str) -> dict[str, Tensor]:
             for key, tensor in load_file(checkpoint / name).items()
         }
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            raise ValueError(f"{name} holds values that are no numbers")
+            raise ValueError(f"{name} contains NaN or infinity")
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(checkpoint, error) from error
     return tensors

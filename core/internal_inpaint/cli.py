@@ -1,4 +1,4 @@
-"""The command line: thin, one function a verb. ``internal-inpaint --help`` is its documentation."""
+"""The command line, with one function per verb. ``internal-inpaint --help`` documents it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from internal_inpaint import __version__
-from internal_inpaint.control import BROKEN_OFF, StopRequest
+from internal_inpaint.control import INTERRUPTED, StopRequest
 from internal_inpaint.errors import BadInput, InpaintError
 from internal_inpaint.files import as_user_error
 from internal_inpaint.job import parse_time
@@ -22,22 +22,22 @@ HOSTS = ("nuke", "resolve")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors as one sentence like every other bad input."""
+    """Raises usage errors as ``BadInput``, which is printed as one sentence."""
 
     def error(self, message: str):
         raise BadInput(f"{message} (see {self.prog} --help)")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of something, 1 a bug."""
+    """Run one verb. Returns the exit code: 0 done, 2 bad input, 3 stopped, 4 out of memory or disk, 1 a bug."""
     lower_priority()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    # Started with its output closed, a process has no streams at all.
+    # These are None in a process that was started with closed output streams.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a path's letters shows their codes; it does not end the run.
+        # A character that the console cannot encode must not end the run: print its code instead.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -51,18 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"internal-inpaint: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"internal-inpaint: {BROKEN_OFF}", file=sys.stderr, flush=True)
+        print(f"internal-inpaint: {INTERRUPTED}", file=sys.stderr, flush=True)
         return 3
     except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does: no fault, and nobody to tell it to.
+        # The reader of the output has closed it, like `| head`. This is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if debug:
             traceback.print_exc()
-        told = as_user_error(error, str(error.filename or "standard output"))
-        print(f"internal-inpaint: {told}", file=sys.stderr, flush=True)
-        return told.exit_code
+        user_error = as_user_error(error, str(error.filename or "standard output"))
+        print(f"internal-inpaint: {user_error}", file=sys.stderr, flush=True)
+        return user_error.exit_code
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -85,46 +85,51 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"internal-inpaint {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    run = verbs.add_parser("run", help="plate and matte in, clean plate out")
-    train = verbs.add_parser("train", help="only learn the shot; `render` can follow on another machine")
-    render = verbs.add_parser("render", help="only render, with the weights that a job folder holds")
+    run = verbs.add_parser("run", help="remove an object: plate and matte in, clean plate out")
+    train = verbs.add_parser("train", help="only train on the shot; `render` can follow on another machine")
+    render = verbs.add_parser("render", help="only render, with the weights of a job folder")
     for name, verb, function in (("run", run, _run), ("train", train, _train), ("render", render, _render)):
         add_job_options(verb, name)
         _run_options(verb, restart=verb is not render)
         verb.set_defaults(verb=function)
     render.add_argument(
-        "--runtime", choices=("torch", "onnx"), default="torch", help="what computes the network (default: torch)"
+        "--runtime", choices=("torch", "onnx"), default="torch", help="what runs the network (default: torch)"
     )
-    propagate = verbs.add_parser("propagate-matte", help="from the matte of one frame to a matte for every frame")
+    propagate = verbs.add_parser("propagate-matte", help="find a matte for every frame, given the matte of one frame")
     add_job_options(propagate, "propagate-matte")
     _run_options(propagate, restart=True)
     propagate.set_defaults(verb=_run, task="propagate-matte")
-    check = verbs.add_parser("check", help="read a shot and say everything found; writes nothing")
+    check = verbs.add_parser("check", help="describe a shot and estimate the cost of a job; writes nothing")
     add_job_options(check, "check")
-    check.add_argument("--json", action="store_true", help="as JSON")
+    check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     check.set_defaults(verb=_check)
 
-    export = verbs.add_parser("export", help="the trained model as a file: for Nuke's Inference node, for scripts")
-    export.add_argument("job", metavar="JOBDIR", help="a job folder that has learned its shot")
+    export = verbs.add_parser(
+        "export", help="write the trained model to a file, for Nuke's Inference node or scripts"
+    )
+    export.add_argument("job", metavar="JOBDIR", help="a job folder with a trained shot")
     export.add_argument("--format", required=True, choices=("torchscript", "onnx"))
     export.add_argument("--output", required=True, metavar="FILE", help="model.pt or model.onnx")
     export.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     export.set_defaults(verb=_export)
 
-    for name, does in (("install", "put the node into Nuke, or into Resolve and Fusion"), ("uninstall", "undo that")):
+    for name, does in (
+        ("install", "install the node in Nuke, or in Resolve and Fusion"),
+        ("uninstall", "remove the installed node"),
+    ):
         verb = verbs.add_parser(name, help=does)
         verb.add_argument("host", choices=HOSTS)
-        where = "~/.nuke, or Fusion's folder that holds Fuses (default: where this system has it)"
+        where = "~/.nuke, or the parent of Fusion's Fuses folder (default: the usual folder of this system)"
         verb.add_argument("--into", metavar="DIR", help=where)
         if name == "install":
             verb.add_argument("--link", action="store_true", help="link to the files instead of copying them")
-        verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        verb.add_argument("--dry-run", action="store_true", help="print what would be done, but do nothing")
         verb.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
         verb.set_defaults(verb=_install if name == "install" else _uninstall)
 
-    demo = verbs.add_parser("demo", help="make a sample shot, remove its object, measure how well")
-    demo.add_argument("--into", default="demo_shot", metavar="DIR", help="where to put it (default: demo_shot)")
+    demo = verbs.add_parser("demo", help="create a sample shot, remove its object, and measure the quality")
+    demo.add_argument("--into", default="demo_shot", metavar="DIR", help="folder for the shot (default: demo_shot)")
     demo.add_argument("--time", default="150s", help="training time (default: 150s)")
     demo.add_argument("--progress", choices=PROGRESS, default="auto")
     demo.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
@@ -133,20 +138,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_options(parser: argparse.ArgumentParser, restart: bool) -> None:
-    """What a verb that runs a job takes beside the job's own settings."""
+    """Add the options of a verb that runs a job, other than the job's settings."""
     group = parser.add_argument_group("the run")
-    group.add_argument("--work", metavar="DIR", help="the job folder (default: beside the output, or JOB.json's own)")
+    group.add_argument(
+        "--work", metavar="DIR", help="the job folder (default: next to the output, or JOB.json's own)"
+    )
     if restart:
-        group.add_argument("--restart", action="store_true", help="forget what the job folder has learned")
-    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how progress is shown (default: auto)")
+        group.add_argument(
+            "--restart", action="store_true", help="discard the training in the job folder and start again"
+        )
+    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how to print progress (default: auto)")
     group.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
-def _do(options: argparse.Namespace, **mode: bool | str) -> None:
+def _run_job(options: argparse.Namespace, **mode: bool | str) -> None:
     job, folder = job_and_folder(options)
     stop = StopRequest()
     with stop.on_signals():
-        # Imported here: PyTorch takes seconds to load, and --help, --version and usage errors need none of it.
+        # Imported here, because PyTorch takes seconds to load, and --help, --version and usage errors do not need it.
         from internal_inpaint.events import display
         from internal_inpaint.run import Mode, run
 
@@ -155,43 +164,45 @@ def _do(options: argparse.Namespace, **mode: bool | str) -> None:
         mode = Mode(restart=getattr(options, "restart", False), **mode)
         result = run(job, folder, display(options.progress), mode, stop)
     if options.progress in ("auto", "plain"):
-        _say_result(result, folder)
+        _print_result(result, folder)
 
 
-def _say_result(result, folder: Path) -> None:
+def _print_result(result, folder: Path) -> None:
     if result.mattes:
-        print(f"the matte was learned in {result.matte_steps} steps, {result.matte_s:.0f} s: {result.mattes}")
+        print(f"found the mattes in {result.matte_steps} steps, {result.matte_s:.0f} s: {result.mattes}")
     if result.steps:
-        _say_training(result)
+        _print_training(result)
     print(f"job folder: {folder}")
 
 
-def _say_training(result) -> None:
+def _print_training(result) -> None:
     trained = f"trained {result.steps} steps in {result.training_s:.0f} s"
-    quality = f", {result.psnr:.2f} dB inside holes kept from training" if result.psnr is not None else ""
+    quality = f", validation PSNR {result.psnr:.2f} dB" if result.psnr is not None else ""
     print(trained + quality)
     if result.frames:
         print(f"{result.frames} frames: {result.output}")
     print(f"contact sheet: {result.contact_sheet}")
     if result.report:
-        sure = f" (mean confidence of the fill {result.confidence:.2f})" if result.confidence is not None else ""
-        print(f"report: {result.report}{sure}")
+        confidence = (
+            f" (mean confidence of the fill {result.confidence:.2f})" if result.confidence is not None else ""
+        )
+        print(f"report: {result.report}{confidence}")
 
 
 def _run(options: argparse.Namespace) -> None:
-    _do(options)
+    _run_job(options)
 
 
 def _train(options: argparse.Namespace) -> None:
-    _do(options, render=False)
+    _run_job(options, render=False)
 
 
 def _render(options: argparse.Namespace) -> None:
-    _do(options, train=False, runtime=options.runtime)
+    _run_job(options, train=False, runtime=options.runtime)
 
 
 def _check(options: argparse.Namespace) -> None:
-    # The shot is what is asked about: an output is no part of it.
+    # The check needs no output.
     job, _ = job_and_folder(argparse.Namespace(**vars(options), output=None if options.job else "-", work=None))
     from internal_inpaint import estimate
 

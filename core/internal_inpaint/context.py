@@ -1,4 +1,4 @@
-"""What every step of a run needs of the run: made once, handed on whole."""
+"""The context of a run, which every step of the run takes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from internal_inpaint.job_folder import JobFolder
 
 @dataclass(frozen=True)
 class Context:
-    """A run under way.
+    """The context of a run, created once at its start.
 
     Attributes:
-        job: what to do.
+        job: the job.
         folder: its job folder, claimed by this run.
-        device: where networks run.
-        events: tells the world.
-        stop: true once somebody has asked the run to stop.
+        device: device of the networks.
+        events: reports the state of the run.
+        stop: true once a stop is requested.
     """
 
     job: Job
@@ -32,14 +32,14 @@ class Context:
     stop: StopRequest
 
     def check_stop(self) -> None:
-        """Raises ``Stopped`` on request."""
+        """Raises ``Stopped`` if a stop is requested."""
         if self.stop():
             raise Stopped(STOPPED)
 
     def progress(self, start: float = 0.0, end: float = 1.0):
-        """A function (done, of all) that tells the progress of a step, or of the part of it from start to end."""
+        """A function (done, total) that reports the progress of a step, or of its part from ``start`` to ``end``."""
 
-        def tell(done: int, of: int) -> None:
-            self.events.tell(progress=start + (end - start) * done / max(1, of))
+        def report(done: int, total: int) -> None:
+            self.events.tell(progress=start + (end - start) * done / max(1, total))
 
-        return tell
+        return report

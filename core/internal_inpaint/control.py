@@ -1,4 +1,4 @@
-"""Asking a run to stop: by a signal, or by a file in its job folder."""
+"""Stop requests: by a signal, or by a file in the job folder."""
 
 from __future__ import annotations
 
@@ -11,65 +11,66 @@ from pathlib import Path
 
 from internal_inpaint.job_folder import JobFolder
 
-STOPPED = "stopped on request; run the same command again to go on"
-BROKEN_OFF = "broken off; run the same command again to go on from the last checkpoint"
-LOOK_SECONDS = 0.5  # how often the stop file is looked for: folders may lie on slow network drives
-# Windows sends a process group SIGBREAK where others send SIGTERM.
+STOPPED = "stopped on request; run the same command again to resume"
+INTERRUPTED = "interrupted; run the same command again to resume from the last checkpoint"
+POLL_SECONDS = 0.5  # how often to check for the stop file, because folders may be on slow network drives
+# Windows sends SIGBREAK to a process group, where other systems send SIGTERM.
 SIGNALS = [signal.SIGTERM, signal.SIGINT] + ([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else [])
 
 
 class StopRequest:
-    """True once SIGTERM or SIGINT came or the job folder's ``stop`` file appeared.
+    """True after SIGTERM or SIGINT, or once the job folder's ``stop`` file exists.
 
-    Made first thing in a process, so that whoever asks while PyTorch is still loading is heard.
+    Create it first in a process, so that it notices requests while PyTorch is still loading.
     """
 
     def __init__(self) -> None:
-        self._made = time.time()
+        self._created = time.time()
         self._file: Path | None = None
-        self._asked, self._looked = False, 0.0
+        self._requested, self._last_poll = False, 0.0
 
     def watch(self, folder: JobFolder) -> None:
-        """Look for ``stop`` in this job folder; one from before this run was meant for an earlier one."""
+        """Watch for ``stop`` in this job folder. A file from before this run was meant for an earlier run."""
         self._file = folder.stop
-        # A second of grace for network drives that keep their own clock.
-        begun = min(self._made - 1, _started_by_host(folder))
+        # Allow one second of difference to the clock of a network drive.
+        start = min(self._created - 1, _started_by_host(folder))
         with contextlib.suppress(FileNotFoundError):
-            if self._file.is_file() and self._file.stat().st_mtime < begun:
+            if self._file.is_file() and self._file.stat().st_mtime < start:
                 self._file.unlink()
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if not self._asked and self._file and now - self._looked >= LOOK_SECONDS:
-            self._looked, self._asked = now, self._file.exists()
-        return self._asked
+        if not self._requested and self._file and now - self._last_poll >= POLL_SECONDS:
+            self._last_poll, self._requested = now, self._file.exists()
+        return self._requested
 
     def heeded(self) -> None:
-        """The run has stopped: the file has done its work."""
+        """Remove the file after the run has stopped."""
         if self._file and self._file.is_file():
             self._file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """While this lasts, the signals ask for a stop; a second SIGINT breaks off at once."""
+        """Inside this context, the signals request a stop. A second SIGINT interrupts the run immediately."""
 
-        def heard(number, frame):
-            if number == signal.SIGINT and self._asked:
+        def on_signal(number, frame):
+            if number == signal.SIGINT and self._requested:
                 raise KeyboardInterrupt
-            self._asked = True
+            self._requested = True
 
-        before = {number: signal.signal(number, heard) for number in SIGNALS}
+        previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
 def _started_by_host(folder: JobFolder) -> float:
-    """When a host started the worker that this process must be, as the last one started has not said a word yet.
+    """The time at which a host started this worker process; infinity if no host did.
 
-    Python itself may take long to come up from a network drive, and the artist may press Stop meanwhile.
+    If the worker that a host started last has not written a status yet, it is this process. Python may start slowly
+    from a network drive, and the artist may press Stop during that time.
     """
     try:
         started = folder.worker.stat().st_mtime

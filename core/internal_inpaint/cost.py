@@ -1,7 +1,7 @@
-"""What a run costs on this device, measured on a few frames of the shot: real steps, fills, flows and files.
+"""Measures the cost of a run on this device with a few frames of the shot: real steps, fills, flows and files.
 
-A step that would take too long to measure is measured at two smaller sizes, and the line through both is followed to
-its own: a step takes a fixed time (the optimiser) and a time for each pixel of its batch.
+A step that would take too long is measured at two smaller sizes and extrapolated linearly: a step takes a fixed time
+(the optimiser) and a time per pixel of its batch.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from internal_inpaint.training.trainer import VALIDATIONS, Trainer
 
 Clock = Callable[[], float]
 
-PILOT = 96  # side in pixels of the one crop that tells how long a step takes
-FILLED = 256  # side in pixels of what is filled to tell how long a fill takes; four times that on CUDA
-LONG = 10_000  # steps of the training that is begun, and never finished
+SMALL_CROP = 96  # side in pixels of the crop of the first measurement of a step
+FILL_SIDE = 256  # side in pixels of the picture of the measurement of a fill; four times that on CUDA
+NOMINAL_STEPS = 10_000  # budget of the training that is measured; it is stopped after a few steps
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """What learning and filling one level costs.
+    """Cost of training one level and of filling with it.
 
     Attributes:
         step_s, regularised_s: seconds of a step, without and with the regularisers.
-        validation_s: of one held-out hole.
-        fill_s: of a filled pixel. save_s: of a checkpoint.
-        batch_bytes: what a step holds for its backward pass; on CUDA all that it allocates.
-        pixel_bytes: the same for a pixel of the batch.
-        weight_bytes: of the network's parameters.
-        reach: pixels beside those that are wanted that the network looks at.
+        validation_s: seconds per validation hole.
+        fill_s: seconds per filled pixel.
+        save_s: seconds per checkpoint.
+        batch_bytes: memory that a step saves for its backward pass; on CUDA, all memory that it allocates.
+        pixel_bytes: the same per pixel of the batch.
+        weight_bytes: size of the network's parameters.
+        reach: ``Geometry.reach`` of the method.
     """
 
     step_s: float
@@ -60,10 +61,12 @@ class LevelCost:
 
 @dataclass(frozen=True)
 class FileCost:
-    """Seconds of a frame's way through the rest of a run.
+    """Seconds per frame of the steps after a fill.
 
     Attributes:
-        composite_s: enlarging and compositing a fill. write_s: writing the frame. sheet_s: a contact sheet's picture.
+        composite_s: enlarging and compositing a fill.
+        write_s: writing the frame.
+        sheet_s: one row of a contact sheet.
         confidence_s: measuring the confidence of a fill.
     """
 
@@ -74,25 +77,25 @@ class FileCost:
 
 
 def sample_frames(shot: Shot, boxes: np.ndarray, known: np.ndarray) -> list[int]:
-    """The frames to measure on: the tallest and the widest hole, a neighbour in time, and what is known best.
+    """The frames to measure with: the tallest and the widest hole, a neighbour in time, and the most known pixels.
 
     Args:
         boxes: ``[N, 4]`` top, left, bottom, right of each picture's hole, zeros without one.
-        known: ``[N]`` known pixels.
+        known: ``[N]`` number of known pixels of each picture.
     """
     tallest, widest = (int(np.argmax(boxes[:, axis + 2] - boxes[:, axis])) for axis in (0, 1))
     views = len(shot.views)
-    beside = tallest + views if tallest + views < len(boxes) else max(0, tallest - views)
-    return sorted({shot.pictures[index].frame for index in (tallest, widest, beside, int(np.argmax(known)))})
+    neighbour = tallest + views if tallest + views < len(boxes) else max(0, tallest - views)
+    return sorted({shot.pictures[index].frame for index in (tallest, widest, neighbour, int(np.argmax(known)))})
 
 
 def level_cost(trainer: Trainer, allowed_s: float, clock: Clock, folder: Path) -> LevelCost:
     """Measure one level.
 
     Args:
-        trainer: of the sampled frames, not begun; it is of no use afterwards.
-        allowed_s: seconds that the steps may take, about, on a CPU.
-        clock: seconds.
+        trainer: an untrained trainer of the sampled frames; not usable afterwards.
+        allowed_s: approximate limit in seconds for the steps on a CPU.
+        clock: returns seconds.
         folder: for a checkpoint.
     """
     method, holes = trainer.method, len(trainer.task.held_out.placements)
@@ -100,7 +103,7 @@ def level_cost(trainer: Trainer, allowed_s: float, clock: Clock, folder: Path) -
     kinds = [0.0, 1 - settings.regularise_share / 2] if settings.ambiguity or settings.stabilise else [0.0]
     found = [_step_cost(trainer, share, allowed_s / len(kinds), clock) for share in kinds]
     batch, (height, width) = trainer.task.first_sizes()
-    held = max(held for _, held in found)
+    batch_bytes = max(saved for _, saved in found)
     validation = _timed(lambda: trainer.task.score(trainer.fill), trainer.device, clock) / holes if holes else 0.0
     folder.mkdir(parents=True, exist_ok=True)
     save = _timed(lambda: checkpoints.save(trainer, folder, "", trainer.task.size), trainer.device, clock)
@@ -110,18 +113,20 @@ def level_cost(trainer: Trainer, allowed_s: float, clock: Clock, folder: Path) -
         validation_s=validation,
         fill_s=_fill_cost(trainer, clock),
         save_s=save,
-        batch_bytes=held,
-        pixel_bytes=held / (batch * height * width),
+        batch_bytes=batch_bytes,
+        pixel_bytes=batch_bytes / (batch * height * width),
         weight_bytes=sum(parameter.nbytes for parameter in trainer.network.parameters()),
         reach=method.geometry.reach,
     )
 
 
 def file_cost(shot: Shot, store: FrameStore, finest: FrameStore, folder: Path, clock: Clock) -> FileCost:
-    """Measure a frame's way from a fill to its file.
+    """Measure the steps from a fill to the written frame.
 
     Args:
-        shot: of the sampled frames. store: its coarsest level. finest: its finest level.
+        shot: the sampled frames.
+        store: their coarsest level.
+        finest: their finest level.
         folder: for a frame, a sheet and confidence planes.
     """
     frame, pictures = max(by_frame(shot.pictures).items(), key=lambda item: _hole(store, item[1][0].index))
@@ -151,44 +156,44 @@ def file_cost(shot: Shot, store: FrameStore, finest: FrameStore, folder: Path, c
 
 
 def synchronised(device: torch.device) -> None:
-    """Wait for what the device has been given to do."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _step_cost(trainer: Trainer, share: float, allowed_s: float, clock: Clock) -> tuple[float, float]:
-    """Seconds of a step and the bytes that it holds."""
+    """Seconds of a step, and the bytes that it saves for its backward pass."""
     batch, crop = trainer.task.first_sizes()
     pixels = batch * crop[0] * crop[1]
     if trainer.device.type == "cuda":
-        _steps(trainer, share, batch, crop, 3, clock)  # chooses its algorithms
+        _steps(trainer, share, batch, crop, 3, clock)  # warm-up: cuDNN selects algorithms
         torch.cuda.reset_peak_memory_stats(trainer.device)
         return _steps(trainer, share, batch, crop, 8, clock), float(torch.cuda.max_memory_allocated(trainer.device))
-    small = tuple(min(side, PILOT) for side in crop)
-    held = _Held(trainer)
-    with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
+    small = tuple(min(side, SMALL_CROP) for side in crop)
+    saved = _SavedBytes(trainer)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         _steps(trainer, share, 1, small, 1, clock)
-    bytes_held = held.count * pixels / (small[0] * small[1])
+    saved_bytes = saved.count * pixels / (small[0] * small[1])
     first = _steps(trainer, share, 1, small, 2, clock)
     first_pixels = small[0] * small[1]
     if 3 * first * pixels / first_pixels <= allowed_s:
-        return _steps(trainer, share, batch, crop, 3, clock), bytes_held
-    # Two steps of this many pixels take half of what is allowed.
-    room = max(2 * first_pixels, first_pixels * allowed_s / (4 * first))
-    scale = min(1.0, (room / (crop[0] * crop[1])) ** 0.5)
+        return _steps(trainer, share, batch, crop, 3, clock), saved_bytes
+    # Two steps with this many pixels take half of the allowed time.
+    most_pixels = max(2 * first_pixels, first_pixels * allowed_s / (4 * first))
+    scale = min(1.0, (most_pixels / (crop[0] * crop[1])) ** 0.5)
     larger = tuple(min(side, max(8, round(side * scale / 8) * 8)) for side in crop)
-    fewer = int(min(batch, max(1, room // (larger[0] * larger[1]))))
+    fewer = int(min(batch, max(1, most_pixels // (larger[0] * larger[1]))))
     second, second_pixels = _steps(trainer, share, fewer, larger, 2, clock), fewer * larger[0] * larger[1]
     if second_pixels <= first_pixels:
-        return second * pixels / second_pixels, bytes_held
+        return second * pixels / second_pixels, saved_bytes
     slope = max(0.0, second - first) / (second_pixels - first_pixels)
-    return second + slope * (pixels - second_pixels), bytes_held
+    return second + slope * (pixels - second_pixels), saved_bytes
 
 
 def _steps(trainer: Trainer, share: float, batch: int, crop: tuple[int, int], count: int, clock: Clock) -> float:
-    """Median seconds of some steps at this share of a training; the first of several warms up."""
+    """Median seconds of ``count`` steps at this share of a training; if several, the first is a warm-up."""
     counters, marks = trainer.counters, []
-    counters.step, counters.validations = int(share * LONG), int(share * VALIDATIONS)
+    counters.step, counters.validations = int(share * NOMINAL_STEPS), int(share * VALIDATIONS)
     counters.batch, counters.crop, counters.history = batch, crop, [[0, 0.0, None, None]]
 
     def enough() -> bool:
@@ -196,35 +201,35 @@ def _steps(trainer: Trainer, share: float, batch: int, crop: tuple[int, int], co
         marks.append(clock())
         return len(marks) > count
 
-    trainer.run(Budget(steps=LONG), Hooks(should_stop=enough, clock=clock))
+    trainer.run(Budget(steps=NOMINAL_STEPS), Hooks(should_stop=enough, clock=clock))
     taken = np.diff(marks)
     return float(np.median(taken[1:] if len(taken) > 1 else taken))
 
 
 @torch.no_grad()
 def _fill_cost(trainer: Trainer, clock: Clock) -> float:
-    """Seconds of a filled pixel."""
-    most = FILLED * (4 if trainer.device.type == "cuda" else 1)
+    """Seconds per filled pixel."""
+    most = FILL_SIDE * (4 if trainer.device.type == "cuda" else 1)
     height, width = (min(side, most) for side in trainer.task.size)
 
     def planes(count: int) -> Tensor:
         return torch.zeros(1, 1, count, height, width, device=trainer.device)
 
-    refined = trainer.method.config.network.extra_planes
-    clip = Clip(planes(3), planes(1), prior=planes(refined) if refined else None)
+    extra = trainer.method.config.network.extra_planes
+    clip = Clip(planes(3), planes(1), prior=planes(extra) if extra else None)
     network = trainer.best_network()
     return _timed(lambda: trainer.method.fill(network, clip), trainer.device, clock) / (height * width)
 
 
 def _timed(call: Callable[[], object], device: torch.device, clock: Clock, repeat: int = 1) -> float:
-    """Median seconds of a call, after one that warms up."""
+    """Median seconds of a call, after a warm-up call."""
     taken = []
     for _ in range(repeat + 1):
         synchronised(device)
-        began = clock()
+        start = clock()
         call()
         synchronised(device)
-        taken.append(clock() - began)
+        taken.append(clock() - start)
     return statistics.median(taken[1:])
 
 
@@ -232,17 +237,17 @@ def _hole(store: FrameStore, index: int) -> int:
     return int((store.state[index] == 1).sum())
 
 
-class _Held:
-    """Counts the bytes that a backward pass needs, beside the weights."""
+class _SavedBytes:
+    """Counts the bytes that autograd saves for the backward pass, without the weights."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._seen = {parameter.untyped_storage().data_ptr() for parameter in trainer.network.parameters()}
+        self._counted = {parameter.untyped_storage().data_ptr() for parameter in trainer.network.parameters()}
         self.count = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
+        if storage.data_ptr() not in self._counted:
+            self._counted.add(storage.data_ptr())
             self.count += storage.nbytes()
         return tensor
 

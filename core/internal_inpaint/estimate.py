@@ -1,4 +1,4 @@
-"""``internal-inpaint check``: what is in a shot, and what a job on it will take. Leaves nothing behind."""
+"""``internal-inpaint check``: describes a shot, and estimates time and memory of a job on it. Writes no files."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from internal_inpaint.training.state import CHECKPOINT_SECONDS
 from internal_inpaint.training.trainer import VALIDATIONS, Trainer
 from internal_inpaint.vgg19 import load_vgg19
 
-MEASURING = 8.0  # seconds of training steps, about, on a CPU, whatever the size of the job
+MEASURING_S = 8.0  # approximate time for measuring training steps on a CPU, for a job of any size
 REPORT_FRAMES = 4  # pictures of the report, rendered once more
 
-# Memory that cannot be measured beforehand, chosen by what benchmarks/check.py shows.
-LIBRARIES_BYTES = 450e6  # where the system does not say what they take
-WEIGHT_COPIES = 9  # gradients, the optimiser's state, the best weights, those to go back to
+# Memory that cannot be measured in advance; the values come from benchmarks/check.py.
+LIBRARIES_BYTES = 450e6  # memory of the libraries, if the system does not report it
+WEIGHT_COPIES = 9  # gradients, the optimiser's state, the best weights, the last good weights
 RUN_BYTES = 110e6  # what a run loads beside what `check` has loaded, and what its allocator keeps
-BESIDE_THE_BATCH = 1.15  # what a step holds at its peak, over what its backward pass was left by the forward pass
-PLATE_BYTES_A_PIXEL = 150  # of the canvas, while a frame is composited and written
-FILL_SHARE = 0.6  # of what a training step holds for a pixel, while one is filled
+PEAK_FACTOR = 1.15  # peak memory of a training step relative to the tensors that are saved for its backward pass
+PLATE_BYTES_PER_PIXEL = 150  # per canvas pixel, while a frame is composited and written
+FILL_SHARE = 0.6  # memory per pixel for a fill, relative to a training step
 
 
 def check(job: Job, clock: Clock = time.perf_counter) -> dict:
-    """Read every frame of the job's shot, describe it, and measure on a few of its frames what the job costs.
+    """Read every frame of the job's shot, describe the shot, and measure the cost of the job on a few frames.
 
     Args:
-        clock: seconds; with ``time.process_time`` on one thread the estimate is of processor time.
+        clock: returns seconds; with ``time.process_time`` on one thread, the estimate is processor time.
 
     Returns:
-        plain JSON types: the survey's entries, and ``estimate`` with seconds and bytes.
+        plain JSON types: the entries of the survey, and ``estimate`` with seconds and bytes.
 
     Raises:
-        BadInput: whatever would also stop a run.
+        BadInput: the same errors as in a run.
     """
     start_s, libraries = time.process_time(), _resident_bytes() or LIBRARIES_BYTES
     device = device_of(job)
     shot, holes = open_shot(shot_settings(job)), _Holes()
-    began = clock()
+    start = clock()
     found = survey(shot, look=holes.add).to_dict()
-    loading_s = (clock() - began) / len(shot.pictures)
+    loading_s = (clock() - start) / len(shot.pictures)
     levels = levels_of(job, (shot.canvas.height, shot.canvas.width), device)
     with tempfile.TemporaryDirectory(prefix="internal-inpaint-", ignore_cleanup_errors=True) as folder:
         measured = _measured(job, shot, holes, levels, device, Path(folder), clock)
@@ -65,21 +65,21 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
 
     boxes = holes.to_fill(shot)
     canvas = (shot.canvas.height, shot.canvas.width)
-    looked_at = [_pixels_looked_at(boxes, canvas, levels[: n + 1], costs) for n in range(len(levels))]
-    picture_s = [  # one picture filled by the levels so far
-        sum(pixels * cost.fill_s for pixels, cost in zip(found_at, costs, strict=False)) for found_at in looked_at
+    computed = [_computed_pixels(boxes, canvas, levels[: n + 1], costs) for n in range(len(levels))]
+    picture_s = [  # to fill one picture with the levels up to each one
+        sum(pixels * cost.fill_s for pixels, cost in zip(by_level, costs, strict=False)) for by_level in computed
     ]
     rendered_s = loading_s + files.composite_s + picture_s[-1]
-    reading_s = measured.store_s + pictures * measured.stored_s
+    reading_s = measured.store_s + pictures * measured.store_picture_s
     previews = [PREVIEW_FRAMES * (seconds + files.sheet_s) for seconds in picture_s]
     training_s = _training_s(budget, levels, costs, pictures, previews)
     confidence_s = pictures * files.confidence_s + len(boxes) * picture_s[0]
     rendering_s = len(boxes) * rendered_s + len(shot.frames) * files.write_s
-    # The last contact sheet and the report.
+    # The final contact sheet and the report.
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
     matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
     mapped = store_bytes(pictures, [level.size for level in levels])
-    largest = [_pixels_looked_at(box[None], canvas, levels, costs) for box in boxes]
+    largest = [_computed_pixels(box[None], canvas, levels, costs) for box in boxes]
     at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
     working = _working_bytes(costs, shot, at_once, device)
     found["estimate"] = {
@@ -104,7 +104,7 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
 
 @dataclass
 class _Holes:
-    """What the survey sees of the holes: box (top, left, bottom, right) and known pixels by picture."""
+    """The hole's box (top, left, bottom, right) and the number of known pixels of each picture."""
 
     boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
@@ -115,21 +115,21 @@ class _Holes:
         self.known.append(int((~(data.hole | data.outside)).sum()))
 
     def to_fill(self, shot: Shot) -> np.ndarray:
-        """``[M, 4]`` boxes of all pictures to fill; a frame without a matte gets a hole like the others'."""
+        """``[M, 4]`` boxes of all pictures to fill; frames without a matte are given the others' boxes."""
         boxes = np.array(self.boxes)
-        there = boxes[boxes[:, 2] > 0]
+        existing = boxes[boxes[:, 2] > 0]
         missing = len(shot.pictures) - len(shot.reference_frames) * len(shot.views)
-        return np.concatenate([there, there[np.arange(missing) % len(there)]])
+        return np.concatenate([existing, existing[np.arange(missing) % len(existing)]])
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """The costs of each level and of a frame's files; seconds of storing the shot at all, and of each picture."""
+    """The costs of each level and of a frame's files; fixed seconds for a store, and seconds per picture."""
 
     levels: list[LevelCost]
     files: FileCost
     store_s: float
-    stored_s: float
+    store_picture_s: float
 
 
 def _measured(
@@ -137,17 +137,17 @@ def _measured(
 ) -> _Measured:
     frames = sample_frames(shot, np.array(holes.boxes), np.array(holes.known))
     sizes, taken = [level.size for level in levels], []
-    # Twice: the difference is what grows with the shot.
+    # Store one frame, then several: the difference is the cost that grows with the shot.
     for count in sorted({1, len(frames)}):
         part = shot.only(frames[-count:] if count > 1 else [shot.pictures[_largest(holes)].frame])
-        began = clock()
+        start = clock()
         stores = build_stores(part, folder / f"store{count}", sizes)
-        taken.append((len(part.pictures), clock() - began))
+        taken.append((len(part.pictures), clock() - start))
     (few, first), (many, second) = taken[0], taken[-1]
-    stored_s = second / many if few == many else max(0.0, second - first) / (many - few)
+    store_picture_s = second / many if few == many else max(0.0, second - first) / (many - few)
     costs = _level_costs(job, levels, stores, len(shot.views), device, folder, clock)
     files = file_cost(part, stores[0], stores[-1], folder, clock)
-    return _Measured(costs, files, max(0.0, second - many * stored_s), stored_s)
+    return _Measured(costs, files, max(0.0, second - many * store_picture_s), store_picture_s)
 
 
 def _largest(holes: _Holes) -> int:
@@ -164,24 +164,24 @@ def _level_costs(
     clock: Clock,
 ) -> list[LevelCost]:
     costs: list[LevelCost] = []
-    before: Trainer | None = None
+    coarser: Trainer | None = None
     for level, store in zip(levels, stores, strict=True):
         planes = (torch.from_numpy(np.array(plane)).to(device) for plane in (store.frames, store.state))
         named = job.vgg19 is not None and level.config.method.ambiguity
         encoder = load_vgg19(Path(job.vgg19), device) if named else None
         bf16 = trains_in_bf16(device)
-        trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, before, encoder, views)
-        costs.append(level_cost(trainer, MEASURING / len(levels), clock, folder / level.name))
-        before = trainer
+        trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, coarser, encoder, views)
+        costs.append(level_cost(trainer, MEASURING_S / len(levels), clock, folder / level.name))
+        coarser = trainer
     return costs
 
 
 def _training_s(
     budget: Budget, levels: tuple[Level, ...], costs: list[LevelCost], pictures: int, previews: list[float]
 ) -> float:
-    """Seconds of the training: steps, validations, checkpoints and previews; a budget in seconds holds all of them.
+    """Seconds of the training: steps, validations, checkpoints and previews. A budget in seconds covers them all.
 
-    A training that has stopped improving ends sooner.
+    A training that stops improving ends sooner.
     """
     if budget.steps is None:
         return budget.seconds
@@ -198,12 +198,12 @@ def _training_s(
     return total if budget.seconds is None else min(total, budget.seconds)
 
 
-def _pixels_looked_at(
+def _computed_pixels(
     boxes: np.ndarray, canvas: tuple[int, int], levels: tuple[Level, ...], costs: list[LevelCost]
 ) -> list[float]:
-    """Pixels of each level that are computed to fill one picture at the last of them, mean over the boxes.
+    """Number of pixels that each level computes to fill one picture at the last level, mean over the boxes.
 
-    A level is filled in the box of the hole and as far beside it as its network looks; a coarser one as far again.
+    A level computes the hole's box, grown by its network's reach. The next coarser level grows that region further.
     """
     grown, counts = 0.0, []  # in pixels of the canvas
     for level, cost in reversed(list(zip(levels, costs, strict=False))):
@@ -215,24 +215,24 @@ def _pixels_looked_at(
 
 
 def _working_bytes(costs: list[LevelCost], shot: Shot, filled: float, device: torch.device) -> float:
-    """Memory of the host that the run itself takes.
+    """Host memory of the run itself.
 
-    Previews are filled while the network trains, and the allocator keeps much of what a step had: both count.
+    Previews are filled while the network trains, and the allocator keeps most of what a step used: both count.
 
     Args:
         filled: pixels that are computed at once for the largest hole.
     """
     weights = sum(cost.weight_bytes for cost in costs) * WEIGHT_COPIES
-    plate = shot.canvas.height * shot.canvas.width * PLATE_BYTES_A_PIXEL
+    plate = shot.canvas.height * shot.canvas.width * PLATE_BYTES_PER_PIXEL
     if device.type == "cuda":
         return RUN_BYTES + weights + plate
-    batch = max(cost.batch_bytes for cost in costs) * BESIDE_THE_BATCH
+    batch = max(cost.batch_bytes for cost in costs) * PEAK_FACTOR
     fill = max(cost.pixel_bytes for cost in costs) * FILL_SHARE * filled
     return RUN_BYTES + weights + batch + plate + fill
 
 
 def _resident_bytes() -> float:
-    """What this process has in memory; 0 where the system does not say."""
+    """Resident memory of this process; 0 if the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -241,7 +241,7 @@ def _resident_bytes() -> float:
 
 
 def readable(found: dict) -> str:
-    """The findings as lines for a person."""
+    """The result of ``check`` as text."""
     estimate = found["estimate"]
     frames = found["frames"]
     windows = found["data_windows"]
@@ -268,8 +268,8 @@ def readable(found: dict) -> str:
         f"(frame {found['matte_coverage_max_frame']})",
         *_propagation(found),
         f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
-        f"learned at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
-        f"estimate       {estimate['total_s']:.0f} s in all: {_training(estimate)} training, "
+        f"trained at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
+        f"estimate       {estimate['total_s']:.0f} s in total: {_training(estimate)} training, "
         f"{estimate['reading_s']:.0f} s reading, {estimate['confidence_s']:.0f} s measuring the confidence, "
         f"{estimate['rendering_s']:.0f} s rendering; {_memory(estimate)}, "
         f"{estimate['disk_bytes'] / 2**30:.2f} GiB of disk for --quality {estimate['quality']}",
@@ -278,14 +278,15 @@ def readable(found: dict) -> str:
 
 
 def _propagation(found: dict) -> list[str]:
-    """A line on one-frame roto, where it is one."""
-    having, frames = found["matte_frames"], found["frames"]
-    if len(having) == len(frames):
+    """A line on one-frame roto, if some frames have no matte."""
+    references, frames = found["matte_frames"], found["frames"]
+    if len(references) == len(frames):
         return []
     seconds = found["estimate"]["matte_s"]
     budget = f"{seconds:.0f} s" if seconds else f"{found['estimate']['matte_steps']} steps"
     return [
-        f"one-frame roto on {len(having)} of {len(frames)} frames{_frames(having)}: the others' follow in {budget}"
+        f"one-frame roto {len(references)} of {len(frames)} frames have a matte{_frames(references)}; "
+        f"finding the others takes {budget}"
     ]
 
 
@@ -297,15 +298,15 @@ def _window(window: tuple) -> str:
 def _frames(frames: tuple) -> str:
     if not frames:
         return ""
-    shown = ", ".join(map(str, frames[:8]))
-    return f" (frames {shown}{', ...' if len(frames) > 8 else ''})"
+    listed = ", ".join(map(str, frames[:8]))
+    return f" (frames {listed}{', ...' if len(frames) > 8 else ''})"
 
 
 def _memory(estimate: dict) -> str:
-    """Memory, and how much of it the system takes back where it needs it."""
+    """Memory, and how much of it is a file cache that the system can reclaim."""
     text = f"{estimate['memory_bytes'] / 2**30:.1f} GiB of memory"
     if estimate["mapped_bytes"] > 0.1 * estimate["memory_bytes"]:
-        text += f" ({estimate['mapped_bytes'] / 2**30:.1f} GiB of it the shot on the disk, as far as there is room)"
+        text += f" ({estimate['mapped_bytes'] / 2**30:.1f} GiB of it caches files on disk and can be reclaimed)"
     if estimate["gpu_memory_bytes"]:
         text += f", {estimate['gpu_memory_bytes'] / 2**30:.1f} GiB of GPU memory"
     return text

@@ -1,7 +1,7 @@
-"""What a run tells the world: status.json, events.jsonl, and the line a person reads.
+"""Status reporting of a run: status.json, events.jsonl, and progress on the terminal.
 
 The files are the contract with the hosts (docs/job-folder.md): status.json is the latest state, replaced
-atomically; events.jsonl has every state, one JSON object a line.
+atomically; events.jsonl has every state, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from internal_inpaint.files import write_atomically
 from internal_inpaint.job_folder import JobFolder
 
 FORMAT = 1  # of status.json and events.jsonl
-# The status is renewed at least this often, in seconds, so that whoever watches from another machine
-# can tell a slow run from a dead one.
+# The status is updated at least this often, in seconds, so that a program on another machine can tell a slow run
+# from a dead one.
 HEARTBEAT = 10.0
 FIELDS = (
     "state",
@@ -39,7 +39,7 @@ FIELDS = (
     "message",
     "error",
 )
-# What each stage is called, and about how much of a run it takes.
+# Display name of each value of ``stage``, and its approximate share of a run's time (relative).
 STAGES = {
     "open": ("opening the shot", 2),
     "matte": ("finding the matte", 25),
@@ -47,16 +47,16 @@ STAGES = {
     "train": ("training", 75),
     "confidence": ("measuring the confidence", 4),
     "render": ("rendering", 12),
-    "report": ("reporting", 1),
+    "report": ("writing the report", 1),
 }
 
 
 class Events:
-    """The run's voice. Every ``tell`` updates the status, appends an event and informs the display.
+    """Reports the state of a run. Every ``tell`` updates the status, appends an event and calls the display.
 
     Args:
         folder: the job folder.
-        display: called with each event's dict, for a person or a farm to read.
+        display: called with each event as a dict; prints it for a person or a render farm.
     """
 
     def __init__(self, folder: JobFolder, display: Callable[[dict], None] | None = None) -> None:
@@ -66,25 +66,25 @@ class Events:
         self.plan(*STAGES)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS)
         self._state.update(version=FORMAT, state="running", pid=os.getpid(), host=socket.gethostname())
-        self._lock, self._told = threading.Lock(), time.monotonic()
+        self._lock, self._last_write = threading.Lock(), time.monotonic()
 
     def plan(self, *stages: str) -> None:
-        """Which of ``STAGES`` this run will go through: what ``percent`` is reckoned by."""
+        """Set which of ``STAGES`` this run goes through. ``percent`` is computed from them."""
         self._shares, done = {}, 0
-        whole = sum(STAGES[stage][1] for stage in stages)
+        total = sum(STAGES[stage][1] for stage in stages)
         for stage in stages:
-            self._shares[stage] = done / whole, STAGES[stage][1] / whole
+            self._shares[stage] = done / total, STAGES[stage][1] / total
             done += STAGES[stage][1]
 
     @contextlib.contextmanager
     def heartbeat(self, seconds: float = HEARTBEAT) -> Iterator[None]:
-        """While this lasts, status.json gets a fresh ``updated`` even when nothing is told for long."""
-        over = threading.Event()
+        """Inside this context, ``updated`` in status.json is refreshed even if there are no events."""
+        finished = threading.Event()
 
         def beat() -> None:
-            while not over.wait(seconds / 2):
-                with self._lock, contextlib.suppress(OSError):  # the disk may be full: the run itself will say so
-                    if time.monotonic() - self._told >= seconds / 2:
+            while not finished.wait(seconds / 2):
+                with self._lock, contextlib.suppress(OSError):  # the disk may be full: the run itself reports that
+                    if time.monotonic() - self._last_write >= seconds / 2:
                         self._write_status()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -92,13 +92,13 @@ class Events:
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             thread.join()
 
     def tell(self, **changes: Any) -> None:
-        """Change some of ``FIELDS``. ``progress`` (0 to 1 within the stage) becomes ``percent`` of the run.
+        """Set some of ``FIELDS``. ``progress`` (0 to 1 within the stage) is converted to ``percent`` of the run.
 
-        A ``message`` belongs to its event alone; ``warning`` goes into the log and to the display only.
+        A ``message`` belongs to its event only. A ``warning`` is its event's message, and is added to ``warnings``.
         """
         progress, warning = changes.pop("progress", None), changes.pop("warning", None)
         with self._lock:
@@ -115,25 +115,25 @@ class Events:
         try:
             self._display(event)
         except OSError:
-            # Whoever watched has gone; the run goes on, and its files say how.
+            # The reader of the output has closed it. The run continues, and its files have the state.
             self._display = lambda event: None
 
     def _write_status(self, extra: dict[str, Any] | None = None) -> dict:
-        """Renew the status; with ``extra``, what happened is an event too. Returns the event."""
+        """Update the status; with ``extra``, also append an event. Returns the event."""
         self._state["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         status = {key: _plain(value) for key, value in self._state.items()}
         event = {**status, **(extra or {})}
         if extra is not None:
             self._append(event)
-        # Of the events, each warning is in its own; whoever comes later finds them all in the status.
+        # An event has only its own warning. The status has all of them, for programs that read it later.
         write_atomically(self._status, json.dumps({**status, "warnings": self.warnings}, indent=1))
-        self._told = time.monotonic()
+        self._last_write = time.monotonic()
         return event
 
     def _append(self, event: dict) -> None:
         line = json.dumps({k: v for k, v in event.items() if v is not None}) + "\n"
         with open(self._log, "ab+") as log:
-            # A line cut off by a kill must not swallow the next one.
+            # Do not append to a line that a kill has cut off.
             if log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
                 line = "\n" + line
             log.write(line.encode())
@@ -147,14 +147,14 @@ def _plain(value: Any) -> Any:
 
 
 def sentence(event: dict) -> str:
-    """One line for a person: stage, step, loss, PSNR, frames, time left, message."""
+    """An event as one line of text: stage, step, loss, PSNR, frames, time left, message."""
     if event.get("warning"):
         return f"warning: {event['warning']}"
-    stage = STAGES.get(event.get("stage") or "", (event.get("stage") or "",))[0]
-    parts = [stage]
+    name = STAGES.get(event.get("stage") or "", (event.get("stage") or "",))[0]
+    parts = [name]
     if event.get("stage") in ("matte", "train") and event.get("step") is not None:
-        of = f" of {event['steps']}" if event.get("steps") else ""
-        parts.append(f"step {event['step']}{of}")
+        total = f" of {event['steps']}" if event.get("steps") else ""
+        parts.append(f"step {event['step']}{total}")
         if event.get("loss") is not None:
             parts.append(f"loss {event['loss']:.4f}")
         if event.get("psnr") is not None:
@@ -169,10 +169,10 @@ def sentence(event: dict) -> str:
 
 
 def display(kind: str) -> Callable[[dict], None]:
-    """How a run's events reach stdout.
+    """A function that prints a run's events to stdout.
 
     Args:
-        kind: ``auto`` (live line at a terminal, else plain), ``plain`` (a line every few seconds and at
+        kind: ``auto`` (a live line on a terminal, else plain), ``plain`` (a line every few seconds and at
             every change of stage), ``json`` (JSON lines) or ``openjd`` (Open Job Description messages).
     """
     if kind == "json":
@@ -191,8 +191,8 @@ class _PlainLines:
         self._last, self._stage = 0.0, None
 
     def __call__(self, event: dict) -> None:
-        fresh = event.get("stage") != self._stage or event.get("message") or event["state"] != "running"
-        if fresh or time.monotonic() - self._last >= self.SECONDS:
+        important = event.get("stage") != self._stage or event.get("message") or event["state"] != "running"
+        if important or time.monotonic() - self._last >= self.SECONDS:
             self._last, self._stage = time.monotonic(), event.get("stage")
             print(sentence(event), flush=True)
 
@@ -225,11 +225,11 @@ def _terminal_columns() -> int:
 
 
 class _OpenJobDescription:
-    """``openjd_progress``, ``openjd_status`` and ``openjd_fail`` lines, as OpenJD's sessions read them."""
+    """Prints ``openjd_progress``, ``openjd_status`` and ``openjd_fail`` lines for Open Job Description sessions."""
 
     def __call__(self, event: dict) -> None:
         if event.get("percent") is not None:
             print(f"openjd_progress: {event['percent']}", flush=True)
-        word = "openjd_fail" if event["state"] == "failed" else "openjd_status"
+        kind = "openjd_fail" if event["state"] == "failed" else "openjd_status"
         text = event.get("error") if event["state"] == "failed" else sentence(event)
-        print(f"{word}: {text}", flush=True)
+        print(f"{kind}: {text}", flush=True)

@@ -1,4 +1,4 @@
-"""``internal-inpaint export``: the model of a job folder as one file for other programs (docs/export.md)."""
+"""``internal-inpaint export``: writes the trained model of a job folder as a file for other programs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from internal_inpaint.shot import FrameStore, open_shot, open_store
 
 
 def export(job: Job, folder: Path, kind: str, output: Path) -> list[str]:
-    """Write the model that a job folder has learned.
+    """Write the trained model of a job folder (docs/export.md).
 
     Args:
-        job: of the folder.
-        folder: with the checkpoints and the frame store.
+        job: the job of the folder.
+        folder: the job folder, with the checkpoints and the frame store.
         kind: ``torchscript`` or ``onnx``.
-        output: the file; an earlier export is replaced, anything else is not.
+        output: the file; an earlier export is replaced, any other file is refused.
 
     Returns:
-        sentences for the user: what was written, and what its inputs and outputs are.
+        sentences for the user that describe the file, its inputs and its outputs.
 
     Raises:
-        BadInput: nothing learned, the store or the plate is gone, or the file cannot be written there.
+        BadInput: nothing is trained, the store or the plate is missing, or the file cannot be written.
     """
     if job.task != "inpaint":
         raise BadInput(f"{folder} holds a {job.task} job: its network finds mattes, and only fills can be exported")
@@ -54,7 +54,7 @@ def trained(job: Job, folder: Path) -> ExportedShot:
         try:
             return _trained(job, home)
         except BadInput:
-            # A run that is under way replaces its checkpoint, perhaps while it was being read here.
+            # A running job may have replaced its checkpoint while it was read here.
             if before == sorted(home.checkpoints.glob("*x*/step-*")):
                 raise
 
@@ -63,24 +63,24 @@ def _trained(job: Job, folder: JobFolder) -> ExportedShot:
     require_checkpoint(folder)
     shot, cpu = open_shot(shot_settings(job)), torch.device("cpu")
     levels = levels_of(job, (shot.canvas.height, shot.canvas.width), cpu, folder)
-    there = tuple(level for level in levels if newest(folder.level(level.name)))
-    if not there:
+    trained_levels = tuple(level for level in levels if newest(folder.level(level.name)))
+    if not trained_levels:
         raise BadInput(f"{folder.checkpoints} lacks the first level: run `internal-inpaint run {folder}` again")
-    stores = tuple(_store(folder, level.name) for level in there)
-    found = load_trained(folder, there, stores, shot, cpu)
+    stores = tuple(_store(folder, level.name) for level in trained_levels)
+    result = load_trained(folder, trained_levels, stores, shot, cpu)
     return ExportedShot(
-        networks=tuple(level.network.in_float32() for level in found.levels),
-        sizes=tuple(level.size for level in found.levels),
-        canvas=found.canvas,
-        space=found.space,
+        networks=tuple(level.network.in_float32() for level in result.levels),
+        sizes=tuple(level.size for level in result.levels),
+        canvas=result.canvas,
+        space=result.space,
     )
 
 
 def _store(folder: JobFolder, name: str) -> FrameStore:
-    place = folder.store / name
-    if not place.is_dir():
+    path = folder.store / name
+    if not path.is_dir():
         raise BadInput(
-            f"{place} is gone, and with it the shot's working range: "
-            f"run `internal-inpaint render {folder}` first, which makes it again"
+            f"{path} is missing, and the shot's working range is stored there: "
+            f"run `internal-inpaint render {folder}` first, which creates it again"
         )
-    return open_store(place)
+    return open_store(path)

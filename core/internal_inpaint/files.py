@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a kill or a power cut never meets half of one."""
+"""Atomic file writing: no reader sees a partial file, and none remains after a kill or a power failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file so that a reader sees the old or the new one, whole."""
+    """Replace a text file. A reader sees either the old or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -30,10 +30,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def appearing(target: Path, what: str) -> Iterator[Path]:
-    """A temporary file beside ``target``; when the block is done it is flushed and takes the target's name.
+    """A temporary file in the folder of ``target``; at the end of the block it is flushed and renamed to ``target``.
 
     Raises:
-        BadInput, OutOfResources: as ``as_user_error(error, what)``; nothing is left then.
+        BadInput, OutOfResources: as ``as_user_error(error, what)``; no file remains.
     """
     temporary = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
@@ -47,20 +47,20 @@ def appearing(target: Path, what: str) -> Iterator[Path]:
 
 
 def new_memory_map(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """A new ``.npy`` file of zeros, mapped for writing, its place on the disk taken at once.
+    """A new ``.npy`` file of zeros, mapped for writing, with its disk space allocated.
 
-    A mapped file without its place would end the process, without a word, at the first write for which
-    the disk has no room.
+    Without allocation, the process would be killed without a message at the first write for which there is no
+    disk space.
 
     Raises:
-        OSError: no room; nothing is left then.
+        OSError: not enough disk space; no file remains.
     """
     try:
         mapped = np.lib.format.open_memmap(path, "w+", dtype, shape)
         with open(path, "r+b") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            elif os.name != "nt":  # Windows takes the place when it makes the file
+            elif os.name != "nt":  # Windows allocates the space when it creates the file
                 _fill(file, mapped.offset, path.stat().st_size)
     except OSError as error:
         path.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def _fill(file, start: int, end: int) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """``os.replace`` that waits a moment for a reader: Windows refuses while somebody has the target open."""
+    """``os.replace`` with retries: Windows refuses while a reader has the target open."""
     for attempt in range(TRIES):
         try:
             os.replace(source, target)
@@ -87,10 +87,10 @@ def replace(source: Path, target: Path) -> None:
 
 
 def as_user_error(error: OSError, what: str) -> InpaintError:
-    """The sentence for something that could not be written: a full disk is not a missing permission.
+    """The user-facing error for a failed write: ``OutOfResources`` for a full disk, else ``BadInput``.
 
     Args:
-        what: was to be written, for example ``frame 1012``.
+        what: names what could not be written, for example ``frame 1012``.
     """
     reason = error.strerror or str(error)
     if error.errno in NO_SPACE or error.strerror is None:
@@ -99,13 +99,13 @@ def as_user_error(error: OSError, what: str) -> InpaintError:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or a folder's entries, to the disk itself."""
+    """Flush a file, or a folder's entries, to the disk."""
     if path.is_dir():
-        if os.name == "nt":  # folders cannot be opened there, and need not be
+        if os.name == "nt":  # Windows cannot open folders, and need not flush them
             return
         descriptor = os.open(path, os.O_RDONLY)
     else:
-        descriptor = os.open(path, os.O_RDWR)  # Windows flushes only what is open for writing
+        descriptor = os.open(path, os.O_RDWR)  # Windows flushes only files that are open for writing
     try:
         os.fsync(descriptor)
     finally:

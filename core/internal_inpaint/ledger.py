@@ -1,4 +1,4 @@
-"""Which frames a job has written: a second run keeps them."""
+"""A record of the frames that a job has written, so that a second run need not write them again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from internal_inpaint.files import write_atomically
 
 
 class Writer(Protocol):
-    """What puts frames into files."""
+    """Writes frames to files."""
 
     def path(self, frame: int) -> Path:
         """The file of a frame."""
 
 
 class Ledger:
-    """Which frames this job has written, as which files, and from what.
+    """The files that a job has written, by frame.
 
-    A frame's key says what it was made from. A frame that was made from something else, that somebody has changed
-    since, or whose file is not there, is written again; every other one is kept.
+    The key of a frame identifies the inputs that it was made from. A frame is written again if its key differs, if
+    its file has been changed since, or if its file is missing.
     """
 
     def __init__(self, path: Path, writer: Writer) -> None:
@@ -31,25 +31,29 @@ class Ledger:
             self._frames = dict(json.loads(path.read_text())["frames"])
 
     def has(self, frame: int, key: str) -> bool:
-        """Whether the file that stands there is this job's, made from what ``key`` says."""
+        """Whether the existing file is this job's and was made with ``key``."""
         return self.wrote(frame) and self._frames[str(frame)][2:] == [key]
 
     def wrote(self, frame: int) -> bool:
-        """Whether the file that stands there is this job's, whatever it was made from."""
-        mark, before = self._mark(frame), self._frames.get(str(frame))
-        return mark is not None and before is not None and before[:2] == mark
+        """Whether the existing file is this job's, with any key."""
+        mark, entry = self._mark(frame), self._frames.get(str(frame))
+        return mark is not None and entry is not None and entry[:2] == mark
 
     def changed(self, frame: int) -> bool:
-        """Whether this job wrote the frame's file and somebody has changed it since: a copy has another time."""
-        mark, before = self._mark(frame), self._frames.get(str(frame))
-        return before is not None and mark is not None and before[0] != mark[0]
+        """Whether the file of a frame was changed since this job wrote it.
+
+        Only the size is compared, because a copied file has another time.
+        """
+        mark, entry = self._mark(frame), self._frames.get(str(frame))
+        return entry is not None and mark is not None and entry[0] != mark[0]
 
     def add(self, frame: int, key: str) -> None:
-        """The frame has been written."""
+        """Record that the frame has been written."""
         self._frames[str(frame)] = [*(self._mark(frame) or []), key]
         write_atomically(self._path, json.dumps({"frames": self._frames}))
 
     def _mark(self, frame: int) -> list | None:
+        """[size, modification time] of a frame's file; ``None`` if it does not exist."""
         try:
             found = self._writer.path(frame).stat()
         except OSError:

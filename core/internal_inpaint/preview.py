@@ -1,4 +1,4 @@
-"""The job folder's contact sheet, renewed while the network trains."""
+"""The job folder's contact sheet, updated during the training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from internal_inpaint.resample import reduce_area
 from internal_inpaint.shot import Shot
 
 FRAMES = 3
-SHARE = 20  # a preview may take one part in this many of the time that has passed since the last
+SHARE = 20  # a preview may take at most 1 / SHARE of the time since the last one
 
 
 class Preview:
-    """Renders a few frames at the size that is being learned and writes them as a contact sheet.
+    """Renders a few frames at the size of the current level and writes them as a contact sheet.
 
     Args:
-        shot: what is being learned.
+        shot: the shot in training.
         holes: indices of the pictures that have a hole.
         path: of the PNG.
     """
@@ -35,23 +35,23 @@ class Preview:
         self._last, self._cost, self._complete = time.monotonic(), 0.0, False
 
     def renew_if_cheap(self, trained: Callable[[], TrainedShot]) -> None:
-        """Renew, unless that would take more than its share of the time since the last renewal.
+        """Update the contact sheet, unless that would take more than its share of the time since the last update.
 
-        Of a large plate only as many levels are rendered as the sheet can show, and once they are trained the sheet
-        stays as it is; the last sheet has every level.
+        Of a large plate, only the levels up to the size of the sheet's pictures are rendered. Once these are trained,
+        the sheet is not updated any more. The final sheet, after the training, has every level.
         """
         if time.monotonic() - self._last < SHARE * self._cost:
             return
-        whole = trained()
-        shown = whole.up_to(MOST_WIDTH)
-        complete = len(shown.levels) < len(whole.levels)
+        shot = trained()
+        visible = shot.up_to(MOST_WIDTH)
+        complete = len(visible.levels) < len(shot.levels)
         if not (complete and self._complete):
-            self.renew(shown)
+            self.renew(visible)
             self._complete = complete
 
     def renew(self, trained: TrainedShot) -> None:
-        """Write the contact sheet as these networks fill it."""
-        began = time.monotonic()
+        """Write the contact sheet with the fills of this trained shot."""
+        start = time.monotonic()
         renderer = Renderer(trained)
         rows = []
         for index, plate, alpha in self._chosen(trained.size):
@@ -60,10 +60,10 @@ class Preview:
             rows.append(Row(frame, plate, alpha, fill, result))
         write_contact_sheet(rows, self.path)
         self._last = time.monotonic()
-        self._cost = self._last - began
+        self._cost = self._last - start
 
     def _chosen(self, size: tuple[int, int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """A few pictures with a hole, spread over the shot, reduced to this size once."""
+        """(index, plate, alpha) of a few pictures with a hole, spread over the shot, reduced to this size; cached."""
         if self._pictures[0] != size:
             pictures = []
             for index in self._indices:

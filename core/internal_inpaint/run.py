@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from internal_inpaint.context import Context
-from internal_inpaint.control import BROKEN_OFF, StopRequest
+from internal_inpaint.control import INTERRUPTED, StopRequest
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.events import Events
 from internal_inpaint.export.onnx_runtime import on_onnxruntime, providers, require
@@ -109,7 +109,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
     shot, writers = opened or open_(context.job, mode)
     _take_over(context, shot, writers, mode)
     # What was trained with so many threads goes on and is rendered with as many: the same bits.
-    apply_threads(choose_threads(context.job.threads, kept=threads_of(context.folder)))
+    apply_threads(choose_threads(context.job.threads, earlier=threads_of(context.folder)))
 
     found = None
     if not shot.has_all_mattes or context.job.task == "propagate-matte":
@@ -258,7 +258,7 @@ def _ending_told(events: Events, stop: StopRequest, folder: JobFolder) -> Iterat
         yield
     except (Stopped, KeyboardInterrupt) as stopped:
         with contextlib.suppress(OSError):
-            events.tell(state="stopped", message=str(stopped) or BROKEN_OFF, eta_s=None)
+            events.tell(state="stopped", message=str(stopped) or INTERRUPTED, eta_s=None)
             stop.heeded()
         raise
     except BaseException as error:

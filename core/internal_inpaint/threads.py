@@ -1,11 +1,11 @@
-"""How much of the machine a run takes: how its threads wait, how many there are, and at which priority they run.
+"""CPU use of a run: the number of threads, how they wait for each other, and their priority.
 
-PyTorch computes on the CPU with OpenMP. By default OpenMP's threads spin while they wait for each other. On a machine
-that other programs use, they wait for a thread that has no core, and the spinning takes that core away from it: a
-training becomes many times slower (docs/benchmarks.md, "On a busy machine"). With ``OMP_WAIT_POLICY=PASSIVE`` they
-sleep instead. An OpenMP runtime reads the variable when it is loaded, so ``import internal_inpaint`` sets it.
+PyTorch uses OpenMP on the CPU. By default, OpenMP's threads spin while they wait for each other. On a machine with
+other busy programs, they wait for a thread that has no core, and the spinning keeps that core from it: a training
+becomes many times slower (docs/benchmarks.md, "On a busy machine"). With ``OMP_WAIT_POLICY=PASSIVE`` they sleep
+instead. An OpenMP runtime reads the variable when it is loaded, so ``import internal_inpaint`` sets it.
 
-Importing this module loads the standard library only; the functions that import more say so.
+Importing this module loads the standard library only. Functions that import more document it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import os
 import time
 from pathlib import Path
 
-# Set by what starts a worker in the background: by how much its nice value is above that of the program it serves.
+# Environment variable that a program sets when it starts a background worker: the increase of its nice value.
 NICE = "INTERNAL_INPAINT_NICE"
 AUTOGROUP = Path("/proc/self/autogroup")
 SAMPLE_SECONDS = 0.2
 
 
 def wait_passively() -> None:
-    """Make OpenMP's threads sleep while they wait, in this process and in those that it starts.
+    """Make OpenMP's threads sleep while they wait, in this process and in its child processes.
 
-    Has an effect only before OpenMP is loaded, which ``import torch`` does. One variable of the OpenMP specification
-    is enough for every runtime that PyTorch's wheels contain: GNU's (Linux) then spins 0 times, LLVM's (macOS) and
-    Intel's (Windows) block after 0 ms. A value that the user has set stays, and so do ``GOMP_SPINCOUNT`` and
-    ``KMP_BLOCKTIME``, which take precedence over it.
+    This has an effect only before OpenMP is loaded, which ``import torch`` does. ``OMP_WAIT_POLICY`` is part of the
+    OpenMP specification and works with every runtime in PyTorch's wheels: GNU's (Linux) then spins 0 times, LLVM's
+    (macOS) and Intel's (Windows) block after 0 ms. A value that the user has set is not changed, and
+    ``GOMP_SPINCOUNT`` and ``KMP_BLOCKTIME`` take precedence over it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -35,19 +35,19 @@ def wait_passively() -> None:
 def lower_priority() -> None:
     """Raise this process's nice value by ``$INTERNAL_INPAINT_NICE``, if that is set.
 
-    Called before the process has other threads, which inherit the value. Takes the variable out of the environment:
-    processes that this one starts have the nice value already. Does nothing on Windows, where whoever starts the
-    worker sets the priority class.
+    Call this before the process has other threads, which inherit the value. It removes the variable from the
+    environment, because child processes inherit the nice value too. It does nothing on Windows, where the program
+    that starts the worker sets its priority class.
     """
     try:
-        by = int(os.environ.pop(NICE, ""))
+        increment = int(os.environ.pop(NICE, ""))
     except ValueError:
         return
-    if by <= 0 or not hasattr(os, "nice"):
+    if increment <= 0 or not hasattr(os, "nice"):
         return
-    nice = os.nice(by)
-    # Linux with autogroups shares the processor between sessions first: in a session of its own, a process's nice
-    # value says nothing to other sessions. The session's value does; only a session that is ours alone is lowered.
+    nice = os.nice(increment)
+    # With autogroups, Linux shares the CPU between sessions first, and a process's nice value counts only within its
+    # session. The session has its own nice value; set it only if this process leads the session.
     if os.getsid(0) == os.getpid():
         _set_autogroup(nice)
 
@@ -58,56 +58,56 @@ def _set_autogroup(nice: int) -> None:
             AUTOGROUP.write_text(str(nice))
             return
         except BlockingIOError:
-            time.sleep(0.1)  # the kernel takes one such change in a tenth of a second, from anybody
+            time.sleep(0.1)  # the kernel accepts only one such change per 0.1 s, from all processes together
         except OSError:
-            return  # no autogroups here
+            return  # no autogroups
 
 
-def choose_threads(asked: int | None, kept: int | None = None) -> int:
-    """The number of threads to compute with. Imports psutil where the machine decides.
+def choose_threads(requested: int | None, earlier: int | None = None) -> int:
+    """The number of threads to compute with. Imports psutil, unless an argument or the environment sets the number.
 
-    Sums are taken in another order with another number of threads: results on the CPU are the same bit for bit only
-    with the same number. So what has been trained with ``kept`` threads goes on with as many.
+    The order of sums depends on the number of threads, so results on the CPU are bit-identical only for the same
+    number. A resumed training therefore uses as many threads as before.
 
-    Otherwise the machine decides, see ``threads_for``: by the processors that this process may use (its affinity and
-    its control group's quota), and what other programs take of them.
+    By default the number depends on the processors that this process may use (its affinity and its control group's
+    quota) and on how many of them other programs use; see ``threads_for``.
 
     Args:
-        asked: what the user asks for; comes before everything else. ``OMP_NUM_THREADS`` comes next.
-        kept: the number that this training has had so far.
+        requested: the user's setting, which takes precedence. ``OMP_NUM_THREADS`` comes next.
+        earlier: the number of threads of the training to resume.
     """
-    if asked is not None:
-        return asked
-    with contextlib.suppress(ValueError):  # OpenMP takes a list, too: one number a level of nesting
+    if requested is not None:
+        return requested
+    with contextlib.suppress(ValueError):  # OpenMP also accepts a list, one number per level of nesting
         return max(1, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
-    if kept:
-        return kept
+    if earlier:
+        return earlier
     cpus = usable_cpus()
     nice = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
     return threads_for(len(cpus), physical_cores(cpus), taken_by_others(cpus), cpu_quota(), nice)
 
 
 def threads_for(cpus: int, cores: int, taken: float, quota: float | None = None, nice: int = 0) -> int:
-    """The number of threads that does most on a machine that other programs use; at least one.
+    """The fastest number of threads on a machine with other busy programs; at least one.
 
-    The threads wait for each other in every layer, so all are as slow as the one that shares its processor. Where
-    other programs take few processors, it is best to leave those alone; where they take nearly all, a share of every
-    processor is more than the few that are left.
+    The threads wait for each other in every layer, so all are as slow as the slowest, which shares its processor. If
+    other programs use few processors, it is best to avoid those. If they use nearly all, a share of every processor
+    is more than the few that remain.
 
     Args:
         cpus: logical processors that this process may use.
-        cores: physical cores among them. Two threads on one core are no faster than one: they share its arithmetic
-            units.
+        cores: physical cores among them. Two threads on one core are no faster than one, because they share its
+            arithmetic units.
         taken: how many of ``cpus`` other programs use.
-        quota: how many processors' time this process may use, if there is a limit.
-        nice: this process's nice value, the others' being 0.
+        quota: CPU time limit of this process, in processors; ``None``: no limit.
+        nice: this process's nice value; the other programs' is assumed to be 0.
     """
     most = min(cores, cpus if quota is None else int(quota))
-    # Less than half a processor is an interactive program, not a render.
-    left = min(most, cpus - int(taken + 0.5))
-    # Linux gives a process a quarter more of a contended processor for each nice value less.
+    # A program that uses less than half a processor is interactive, and does not count.
+    free = min(most, cpus - int(taken + 0.5))
+    # Each decrement of the nice value gives a process 25 % more of a contended processor on Linux.
     share = 1 / (1 + 1.25**nice)
-    return max(1, left if left >= share * most else most)
+    return max(1, free if free >= share * most else most)
 
 
 def usable_cpus() -> list[int]:
@@ -118,7 +118,7 @@ def usable_cpus() -> list[int]:
 
 
 def physical_cores(cpus: list[int]) -> int:
-    """How many physical cores these logical processors are. Imports psutil where there is no Linux to ask."""
+    """The number of physical cores of these logical processors. Imports psutil on systems other than Linux."""
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     try:
         return len({Path(topology.format(cpu)).read_text() for cpu in cpus})
@@ -129,10 +129,10 @@ def physical_cores(cpus: list[int]) -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """How many processors' time this process's control groups let it use (Linux); None: no limit.
+    """CPU time limit of this process's control groups, in processors (Linux); None: no limit.
 
     Args:
-        root: where ``proc`` and ``sys`` are.
+        root: folder that contains ``proc`` and ``sys``.
     """
     limits = []
     with contextlib.suppress(OSError, ValueError):
@@ -144,7 +144,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
                 group, files = root / "sys/fs/cgroup" / controllers, ("cpu.cfs_quota_us", "cpu.cfs_period_us")
             else:
                 continue
-            # The limits of all the groups above hold too. In a container the path may be one that only its host has.
+            # The limits of all parent groups apply too. In a container, the path may exist only on its host.
             for part in ("", *path.strip("/").split("/")):
                 group = group / part
                 limits += _limit(group, files)
@@ -161,10 +161,10 @@ def _limit(group: Path, files: tuple[str, ...]) -> list[float]:
 
 
 def taken_by_others(cpus: list[int]) -> float:
-    """How many of these processors other programs use. Imports psutil; takes a fifth of a second.
+    """How many of these processors other programs use. Imports psutil; takes 0.2 s.
 
-    The smaller of what is in use now and the load of the last minute. A host that has just rendered what this run
-    reads has left a load behind, and a moment's work is no load: neither takes threads from a training of hours.
+    This is the smaller of the current use and the load of the last minute. Neither the load of a host that has just
+    rendered the plate, nor a short peak, should reduce the threads of a training that takes hours.
     """
     import psutil
 
@@ -176,7 +176,7 @@ def taken_by_others(cpus: list[int]) -> float:
 
 
 def apply_threads(number: int) -> None:
-    """Let PyTorch, OpenCV and OpenImageIO compute with so many threads. Imports all three."""
+    """Set the number of threads of PyTorch, OpenCV and OpenImageIO. Imports all three."""
     import cv2
     import OpenImageIO as oiio
     import torch

@@ -1,4 +1,4 @@
-"""Reads the VGG-19 weights that a user has named, for the anti-ambiguity term; executes nothing from the file."""
+"""Loads VGG-19 weights for the anti-ambiguity term from a file, without executing code from it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from internal_inpaint.methods.implicit.encoders import VGG_CHANNELS, Vgg19
 
 
 def encoder_from(path: str | Path | None, device: torch.device) -> Vgg19 | None:
-    """The encoder of a file the user has named; ``None`` without one: the trainer then makes its own.
+    """The encoder from this file; ``None`` without a file: the trainer then uses a built-in encoder.
 
     Raises:
-        BadInput: as ``load_vgg19``.
+        BadInput: as for ``load_vgg19``.
     """
     return load_vgg19(Path(path), device) if path else None
 
 
 def load_vgg19(path: Path, device: torch.device) -> Vgg19:
-    """VGG-19 from safetensors or a torchvision state dict (``vgg19-*.pth``); executes nothing from the file.
+    """VGG-19 from a safetensors file or a torchvision state dict (``vgg19-*.pth``).
+
+    Code in the file is not executed.
 
     Raises:
-        BadInput: not there, not such a file, keys or shapes missing, or values that are no numbers.
+        BadInput: the file is missing or has another format, keys are missing, or shapes or values are invalid.
     """
     advice = "give torchvision's vgg19 state dict (.pth) or the same weights as safetensors, or leave --vgg19 out"
     if not path.is_file():
-        raise BadInput(f"the VGG-19 weights {path} are not there: {advice}")
+        raise BadInput(f"the VGG-19 weights {path} do not exist: {advice}")
     try:
         weights = _read(path)
         for index, (channels_in, channels_out) in VGG_CHANNELS.items():
@@ -39,11 +41,11 @@ def load_vgg19(path: Path, device: torch.device) -> Vgg19:
                 if tuple(tensor.shape) != shape or not tensor.is_floating_point():
                     raise ValueError(f"features.{index}.{part} has the shape {tuple(tensor.shape)}, not {shape}")
                 if not bool(torch.isfinite(tensor).all()):
-                    raise ValueError(f"features.{index}.{part} holds values that are no numbers")
+                    raise ValueError(f"features.{index}.{part} contains NaN or infinity")
         return Vgg19(weights).to(device).eval()
     except KeyError as error:
-        raise BadInput(f"{path} holds no VGG-19 weights ({error.args[0]} is missing): {advice}") from None
-    except Exception as error:  # a broken archive raises whatever its reader stumbles over
+        raise BadInput(f"{path} does not contain VGG-19 weights ({error.args[0]} is missing): {advice}") from None
+    except Exception as error:  # a broken archive can raise any exception
         if isinstance(error, MemoryError):
             raise
         reason = " ".join(str(error).split()).split(". ")[0][:160] or type(error).__name__
@@ -56,5 +58,5 @@ def _read(path: Path) -> dict[str, Tensor]:
     except SafetensorError:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ValueError("it is no state dict")
+        raise ValueError("it is not a state dict")
     return loaded

@@ -1,4 +1,4 @@
-"""Arrays of a whole shot in a file that appears only when it is complete."""
+"""Arrays of a whole shot, in files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_array(path: Path, shape: tuple[int, ...], items: Iterable[tuple[int, n
     """Write (index, item) pairs as one float16 ``.npy`` file of ``shape`` and map it.
 
     Raises:
-        OutOfResources, BadInput: the file cannot be written. Whatever ``items`` raises leaves no file behind.
+        OutOfResources, BadInput: the file cannot be written. After any error, no file remains.
     """
     unfinished = path.with_name(f".{path.name}.part")
     try:
@@ -44,11 +44,11 @@ def write_fills(
     """Fill every frame of a shot once and keep the fills in a file.
 
     Args:
-        fill: gives the fill ``[h, w, 3]`` float32 of a frame by index, working space.
+        fill: returns the fill ``[h, w, 3]`` float32 of a frame by index, working space.
         shape: (N, h, w) of the shot.
         path: of the ``.npy`` file.
         progress: called with (frames done, all frames).
-        should_stop: asked before every frame.
+        should_stop: called before every frame.
 
     Returns:
         ``[N, h, w, 3]`` float16 memory map.

@@ -56,15 +56,15 @@ def measure_confidence(
     """Measure how well a fill agrees with what other frames show, or read what was measured before under this key.
 
     Args:
-        fill: gives the fill ``[h, w, 3]`` float32 of a frame by index, working space; used in the hole only.
+        fill: returns the fill ``[h, w, 3]`` float32 of a frame by index, working space; used in the hole only.
         frames: ``[N, h, w, 3]`` working space, 0 where not known.
         state: ``[N, h, w]`` uint8 ``PixelState``.
         pictures: ``[N]`` the shot's own frame number and the view of each index; the views of a frame are together.
-        planes_path: of the ``.npy`` file that holds confidence by pixel. ``fills.npy`` is beside it for a while.
+        planes_path: of the ``.npy`` file of the confidence by pixel. ``fills.npy`` is a temporary file beside it.
         summary_path: of the ``.json`` file that holds the figures of each frame and the key.
-        key: identifies all that the fill depends on.
+        key: identifies everything that the fill depends on.
         progress: called with the share that is done, 0 to 1.
-        should_stop: asked at every frame.
+        should_stop: called at every frame.
 
     Raises:
         Stopped: on request; the next call starts over.
@@ -74,7 +74,7 @@ def measure_confidence(
         return earlier
     report = progress or (lambda share: None)
     fills_path = planes_path.with_name("fills.npy")
-    summary_path.unlink(missing_ok=True)  # it would describe other planes if this is killed half way
+    summary_path.unlink(missing_ok=True)  # after a kill it would describe other planes
     try:
         fills = write_fills(
             fill,
@@ -105,7 +105,7 @@ def measure_confidence(
 def _read(planes_path: Path, summary_path: Path, key: str, shape: tuple[int, ...]) -> Confidence | None:
     with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):
         summary = json.loads(summary_path.read_text())
-        if summary["key"] == key:  # only then is the array opened: Windows replaces no file that is open
+        if summary["key"] == key:  # open the array only then: Windows cannot replace an open file
             figures = tuple(FrameConfidence(**frame) for frame in summary["frames"])
             planes = np.load(planes_path, mmap_mode="r")
             if planes.shape == shape:

@@ -64,7 +64,7 @@ def write_confidence(
         path: of the ``.npy`` file; it appears under its name only when complete.
         views: of the shot; frames of one view are ``views`` apart.
         progress: called with (frames done, all frames).
-        should_stop: asked twice for every frame.
+        should_stop: called twice for every frame.
 
     Returns:
         ``[N, h, w]`` float16 memory map: 0 to 1 in the hole, 1 elsewhere.

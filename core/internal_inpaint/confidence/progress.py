@@ -13,7 +13,7 @@ class ProgressReporter:
     Args:
         frames: how many there are.
         progress: called with (frames done, all frames).
-        should_stop: asked at every call.
+        should_stop: called at every call.
         doing: names the work in the message of a stop, for example "filling the holes".
         passes: how often the work goes through the frames.
     """

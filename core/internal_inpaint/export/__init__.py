@@ -1,1 +1,1 @@
-"""A trained shot as a file that other programs run: TorchScript and ONNX (docs/export.md)."""
+"""Export of a trained shot to a file that other programs can run: TorchScript and ONNX (docs/export.md)."""

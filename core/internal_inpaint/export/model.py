@@ -1,9 +1,9 @@
 """A shot's trained networks as one model: scene-linear plate and matte in, scene-linear fill out.
 
-What the engine does round its networks is inside: the working space, the reduction to each level's size, the
-coarser level's picture for the finer one, the enlargement. So a comp needs no colour node and no second model.
-TorchScript and ONNX files are both made from it. Written for TorchScript's compiler, in operators as old as
-PyTorch 1.6 (``operators.txt``).
+The model includes the steps that the engine adds to its networks: the conversion to working space, the reduction to
+each level's size, the coarser level's picture for the finer one, and the enlargement. A comp therefore needs no
+colour node and no second model. TorchScript and ONNX files are both made from this model. It is written for
+TorchScript's compiler and uses only operators of PyTorch 1.6 (``operators.txt``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from internal_inpaint.shot.colour import (
 
 @dataclass(frozen=True)
 class ExportedShot:
-    """What a model of a shot is made from.
+    """The input of ``ShotModel``.
 
     Attributes:
         networks: trained, in ``eval`` mode on the CPU, the coarsest level first.
@@ -51,8 +51,8 @@ class ShotModel(nn.Module):
         levels = [_Level(network, size, shot.canvas) for network, size in zip(shot.networks, shot.sizes, strict=True)]
         self.coarsest, self.finer = levels[0], nn.ModuleList(levels[1:])
         self.reduced = shot.sizes[-1] != shot.canvas
-        # Plain numbers, not tensors: a host that converts the model to half precision leaves them as they are.
-        self.scale, self.middle = shot.space.scale, 0.5 * (shot.space.low + shot.space.high)
+        # Plain numbers, not tensors: a host that converts the model to half precision does not convert them.
+        self.scale, self.centre = shot.space.scale, 0.5 * (shot.space.low + shot.space.high)
         self.offset, self.slope, self.linear_break = OFFSET, SLOPE, LINEAR_BREAK
         self.log_offset, self.log_scale = LOG_OFFSET, LOG_SCALE
         self.curve_break = CURVE_BREAK - OFFSET
@@ -62,40 +62,40 @@ class ShotModel(nn.Module):
 
         Args:
             plate_and_matte: ``[N, 4, H, W]``: scene-linear red, green and blue, and the grown and feathered
-                matte, above 0 where the network may not look. NaN and infinite pixels count as the matte does.
+                matte, which is above 0 in the hole. NaN and infinite pixels count as unknown too.
 
         Returns:
-            ``[N, 3, H, W]`` scene-linear: the whole picture as the networks see it; meant for where the matte is.
+            ``[N, 3, H, W]`` scene-linear fill, for use inside the matte.
         """
         pixels = plate_and_matte.to(torch.float32)
         plate, matte = torch.narrow(pixels, 1, 0, 3), torch.narrow(pixels, 1, 3, 1)
-        # A difference with itself is 0 but for NaN and infinity.
-        sound = torch.sum(torch.abs(plate - plate), [1], True) == 0
+        # The difference of a value with itself is 0, except for NaN and infinity.
+        finite = torch.sum(torch.abs(plate - plate), [1], True) == 0
         hole = matte > 0
-        known = (matte <= 0) & sound
+        known = (matte <= 0) & finite
         values = torch.where(known, self.curve(plate), torch.zeros_like(plate))
         planes = torch.cat([values, known.to(torch.float32), hole.to(torch.float32)], 1)
 
-        working, unknown = self.seen(self.coarsest.at_its_size(planes))
+        working, unknown = self.masked(self.coarsest.resized(planes))
         fill = self.coarsest(torch.cat([working, unknown], 1))
         for level in self.finer:
             picture = working + fill * unknown
-            working, unknown = self.seen(level.at_its_size(planes))
+            working, unknown = self.masked(level.resized(planes))
             picture = enlarged(picture, working.size(2), working.size(3))
             fill = level(torch.cat([working, unknown, picture], 1))
         if self.reduced:
             fill = enlarged(fill, plate.size(2), plate.size(3))
-        return self.linear(fill * (1.0 / self.scale) + self.middle).to(plate_and_matte.dtype)
+        return self.linear(fill * (1.0 / self.scale) + self.centre).to(plate_and_matte.dtype)
 
-    def seen(self, reduced: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """A level's frame in working space, zero where unknown, and its mask, from ``at_its_size``."""
+    def masked(self, reduced: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A level's frame in working space, zero where unknown, and its mask, from the result of ``resized``."""
         curve, unknown = reduced
-        return (curve - self.middle) * self.scale * (1 - unknown), unknown
+        return (curve - self.centre) * self.scale * (1 - unknown), unknown
 
     def curve(self, linear: Tensor) -> Tensor:
         """``shot.colour.curve``."""
         size = torch.abs(linear)
-        # Divisions are written as products: they have changed their meaning since PyTorch 1.6.
+        # Products instead of divisions, whose meaning has changed since PyTorch 1.6.
         logarithmic = (torch.log2(size) + self.log_offset) * (1.0 / self.log_scale) - self.offset
         above_zero = torch.where(size <= self.linear_break, size * self.slope, logarithmic)
         return self.offset + torch.sign(linear) * above_zero
@@ -109,7 +109,7 @@ class ShotModel(nn.Module):
 
 
 class _Level(nn.Module):
-    """One level: the plate at its size, and its network."""
+    """One level: its network, and the reduction of the plate to its size."""
 
     def __init__(self, network: InpaintNetwork, size: tuple[int, int], canvas: tuple[int, int]) -> None:
         super().__init__()
@@ -119,18 +119,18 @@ class _Level(nn.Module):
         self.reduced = size != canvas
 
     def forward(self, planes: Tensor) -> Tensor:
-        """What ``PortableNetwork`` is given, to its fill in [-1, 1]."""
+        """The input of ``PortableNetwork`` to its fill in [-1, 1]."""
         fill = self.network(planes.to(self.network.passes.first_output.weight.dtype))
         return torch.clamp(fill.to(torch.float32), -1.0, 1.0)
 
-    def at_its_size(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+    def resized(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """The plate at this level's size: the area average of the known pixels, taken on the curve.
 
         Args:
             planes: ``[N, 5, H, W]``: curve values, zero where not known; 1 where known; 1 in the hole.
 
         Returns:
-            curve values ``[N, 3, h, w]`` and ``[N, 1, h, w]``, 1 where nothing is known or a hole touches.
+            curve values ``[N, 3, h, w]`` and ``[N, 1, h, w]``, 1 where no pixel is known or any is in the hole.
         """
         if self.reduced:
             rows = self.share(planes.size(2), self.height, self.plate_height, planes)
@@ -142,7 +142,7 @@ class _Level(nn.Module):
         return values, unknown
 
     def share(self, length: int, level: int, plate: int, like: Tensor) -> Tensor:
-        """``[new, length]``: the share of each new pixel that every old one covers (counted exactly)."""
+        """``[new, length]``: the share of each new pixel that each old one covers, in exact integer arithmetic."""
         new = max(1, (2 * length * level + plate) // (2 * plate))
         old = torch.arange(length, device=like.device)
         at = torch.arange(new, device=like.device).unsqueeze(1)
@@ -151,5 +151,5 @@ class _Level(nn.Module):
 
 
 def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
-    """``[N, C, h, w]`` brought to another size, bicubically, within [-1, 1]."""
+    """``[N, C, h, w]`` resized (bicubic), clipped to [-1, 1]."""
     return torch.clamp(torch._C._nn.upsample_bicubic2d(planes, [height, width], False), -1.0, 1.0)

@@ -1,8 +1,8 @@
 """ONNX files, exported by PyTorch from the same compiled models as TorchScript files.
 
-PyTorch's TorchScript-based exporter (``dynamo=False``) keeps height and width free, the padding that depends on them
-included. The newer one, based on ``torch.export``, gives the same results on these models, but takes about ten times
-as long and needs two more packages (PyTorch 2.13).
+PyTorch's TorchScript-based exporter (``dynamo=False``) supports variable height and width, including the padding
+that depends on them. The newer exporter, based on ``torch.export``, gives the same results on these models, but
+takes about ten times as long and needs two more packages (PyTorch 2.13).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from internal_inpaint.export.torchscript import scripted
 from internal_inpaint.methods.implicit.networks import InpaintNetwork
 from internal_inpaint.version import __version__
 
-OPSET = 17  # what onnxruntime reads from 1.12 on
-PRODUCER = "Internal Inpaint"  # near the beginning of the file
+OPSET = 17  # supported by onnxruntime 1.12 and later
+PRODUCER = "Internal Inpaint"  # is near the beginning of the file
 
 
 def network_as_onnx(network: InpaintNetwork) -> bytes:
-    """One network: ``planes`` in working space, as ``PortableNetwork`` takes them, to ``fill``."""
+    """One network: ``planes`` in working space, the input of ``PortableNetwork``, to ``fill``."""
     return _exported(PortableNetwork(network), {"planes": 4 + network.config.extra_planes}, "working space")
 
 
@@ -34,7 +34,7 @@ def shot_as_onnx(shot: ExportedShot) -> bytes:
 
 
 class _PlateAndMatte(nn.Module):
-    """``ShotModel`` with an input each for the plate and the matte."""
+    """``ShotModel`` with separate inputs for the plate and the matte."""
 
     def __init__(self, shot: ExportedShot) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class _PlateAndMatte(nn.Module):
 
 
 def _exported(model: nn.Module, inputs: dict[str, int], colour: str) -> bytes:
-    """A model of pictures as an ONNX file; ``inputs`` names its inputs and their channels."""
+    """The content of an ONNX file of a model; ``inputs``: the number of channels of each input by name."""
     import onnx
 
     axes = {0: "batch", 2: "height", 3: "width"}
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the exporter is the older one, and what it does not fold
+        warnings.simplefilter("ignore")  # deprecation of this exporter, and constants that it does not fold
         torch.onnx.export(
             scripted(model),
             tuple(torch.zeros(1, channels, 16, 16) for channels in inputs.values()),

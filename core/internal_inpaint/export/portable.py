@@ -1,8 +1,8 @@
-"""A trained network in operators that every runtime knows: the source of both TorchScript and ONNX files.
+"""A trained network in operators that all runtimes support, for TorchScript and ONNX files.
 
-What the network does is said once, in ``methods.implicit.networks``: ``torch.fx`` records its ``passes``. Only its
-blocks are replaced, because in training they use operators newer than PyTorch 1.6 and a backward pass of their own.
-The weights are shared with the network, not copied.
+The network is defined once, in ``methods.implicit.networks``: ``torch.fx`` traces its ``passes`` method. Only its
+blocks are replaced, because they use operators newer than PyTorch 1.6 and a custom backward pass. The weights are
+shared with the network, not copied.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from internal_inpaint.methods.implicit.networks import SMALLEST, STRIDE, Inpaint
 
 
 class PortableNetwork(nn.Module):
-    """``InpaintNetwork`` for inference: one input, and one output, that of the last stage.
+    """``InpaintNetwork`` for inference: one input, and the output of the last stage.
 
     Args:
-        network: trained; its weights are shared.
+        network: the trained network, whose weights are shared.
     """
 
     def __init__(self, network: InpaintNetwork) -> None:
         super().__init__()
-        # A compiled graph knows no names of the module it came from.
+        # Attributes, because a compiled graph cannot refer to constants of the Python module.
         self.smallest, self.stride = SMALLEST, STRIDE
         passes, blocks = _recorded(network.config)
         self.passes = passes()
@@ -43,30 +43,30 @@ class PortableNetwork(nn.Module):
             ``[N, 3, H, W]`` working space.
         """
         fill = self.passes(self.padded(planes))
-        # Slices read `None` for an open end, which the oldest readers do not know.
+        # Not slices: their open end is `None`, which the oldest PyTorch versions cannot load.
         return torch.narrow(torch.narrow(fill, 2, 0, planes.size(2)), 3, 0, planes.size(3))
 
     def padded(self, planes: Tensor) -> Tensor:
-        """To sides that are multiples of ``STRIDE``, at least ``SMALLEST``, as the network itself pads.
+        """Pad sides to multiples of ``STRIDE``, at least to ``SMALLEST``, like ``InpaintNetwork``.
 
-        Written with row and column indices instead of a branch: the graph is then the same for every size.
+        Row and column indices take the place of a branch, so the graph is the same for every size.
         """
         rows, mirrored_rows = self.indices(planes.size(2), planes)
         columns, mirrored_columns = self.indices(planes.size(3), planes)
-        # A picture can be mirrored as far as it goes; a smaller one has its last row and column repeated.
+        # Reflect if the picture is larger than the padding; otherwise repeat its last row and column.
         mirror = (mirrored_rows.min() >= 0) & (mirrored_columns.min() >= 0)
         rows, columns = torch.where(mirror, mirrored_rows, rows), torch.where(mirror, mirrored_columns, columns)
         return planes.index_select(2, rows).index_select(3, columns)
 
     def indices(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Which row stands at each row of the padded picture, the last one repeated or mirrored."""
+        """The source row of each row of the padded picture, with the last row repeated, and with reflection."""
         padded = max(self.smallest, (length + self.stride - 1) // self.stride * self.stride)
         place, last = torch.arange(padded, device=like.device), length - 1
         return torch.clamp(place, max=last), torch.where(place > last, 2 * last - place, place)
 
 
 class _Recorder(fx.Tracer):
-    """Records ``InpaintNetwork.passes`` down to the blocks."""
+    """Traces ``InpaintNetwork.passes`` down to the blocks."""
 
     traced_func_name = "passes"
 
@@ -79,13 +79,13 @@ def _recorded(config: NetworkConfig) -> tuple[type[nn.Module], dict[str, str]]:
     """``InpaintNetwork.passes`` as a module class, from the padded input to the last stage's output.
 
     Returns:
-        the class, and the name of each block that its ``forward`` calls with the block's name in the network.
+        the class, and the block's name in the network for each block that its ``forward`` calls.
     """
     with torch.device("meta"):
         network = InpaintNetwork(config)
     graph, blocks = _Recorder().trace(network), {}
     for node in graph.nodes:
-        node.type = None  # TorchScript's compiler takes an argument without a type for a tensor
+        node.type = None  # TorchScript treats an argument without a type as a tensor
         if node.op == "call_module":
             source = node.target
             node.target = source.replace(".", "_")
@@ -93,7 +93,7 @@ def _recorded(config: NetworkConfig) -> tuple[type[nn.Module], dict[str, str]]:
         elif node.op == "output":
             node.args = (node.args[0][-1],)
     recorded = fx.GraphModule({name: nn.Identity() for name in blocks}, graph)
-    # Only its code: a GraphModule has attributes that old versions of TorchScript do not read.
+    # Use only its code: a GraphModule has attributes that old versions of TorchScript cannot load.
     return type("Passes", (nn.Module,), {"forward": type(recorded).forward}), blocks
 
 
@@ -131,6 +131,6 @@ class _Output(nn.Module):
         self.weight, self.bias, self.bounded = block.conv.weight, block.conv.bias, block.bounded
 
     def forward(self, x: Tensor) -> Tensor:
-        # The features come in full precision, the weights of a model that a host has converted do not.
+        # The features are in full precision. The weights may not be, if a host has converted the model.
         x = torch.conv2d(x.to(self.weight.dtype), self.weight, self.bias, [1, 1], [0, 0], [1, 1], 1)
         return torch.tanh(x) if self.bounded else x

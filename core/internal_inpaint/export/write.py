@@ -1,4 +1,4 @@
-"""A shot's model written to a file, and what the file says of itself. Knows a trained shot and nothing of its job."""
+"""Writes a shot's model, with a description, to a file. Independent of the job."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write(shot: ExportedShot, kind: str, output: Path) -> list[str]:
 
     Args:
         kind: ``torchscript`` or ``onnx``.
-        output: checked with ``refuse_target``.
+        output: path of the file, checked with ``refuse_target``.
 
     Returns:
-        sentences for the user: what was written, and what its inputs and outputs are.
+        sentences for the user that describe the file, its inputs and its outputs.
     """
     with torch.no_grad():
         content = shot_as_onnx(shot) if kind == "onnx" else as_torchscript(ShotModel(shot), {MARK: _about(shot)})
@@ -37,18 +37,18 @@ def write(shot: ExportedShot, kind: str, output: Path) -> list[str]:
     channels = "inputs plate and matte, output fill" if kind == "onnx" else "rgba in (alpha is the matte), rgb out"
     return [
         f"{output}: {len(content) / 1e6:.1f} MB, {channels}, scene-linear",
-        f"learned at {sizes} from a plate of {width}x{height}: feed it at the plate's own resolution",
+        f"trained at {sizes} on a plate of {width}x{height}: use it at the plate's own resolution",
     ]
 
 
 def refuse_target(output: Path) -> None:
-    """``BadInput`` if a file cannot be written there, or something else than an earlier export is there."""
+    """Raises ``BadInput`` if the file cannot be written, or if a file exists there that is not an earlier export."""
     if output.is_dir():
-        raise BadInput(f"--output {output} is a folder: name a file in it")
+        raise BadInput(f"--output {output} is a folder: give a file name")
     if not output.absolute().parent.is_dir():
-        raise BadInput(f"--output {output}: its folder does not exist, make it first")
+        raise BadInput(f"--output {output}: its folder does not exist, create it first")
     if output.exists() and not _is_export(output):
-        raise BadInput(f"--output {output} exists and is no earlier export: choose another name or delete it")
+        raise BadInput(f"--output {output} exists and is not an earlier export: choose another name or delete it")
 
 
 def _is_export(path: Path) -> bool:

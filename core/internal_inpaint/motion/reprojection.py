@@ -1,9 +1,9 @@
 """Where other frames show what a hole hides: hidden pixels followed along the motion, both ways in time.
 
 Between neighbouring frames the flow is estimated where both are known, and completed inside the hole. A hidden pixel
-whose position in the next frame is known has been observed there; otherwise it is observed where that position is
-observed. One sweep over the shot so follows every pixel as far as the shot goes, with one pair of frames in memory
-at a time.
+whose position in the next frame is known is observed there; otherwise it is observed where that position is
+observed. One sweep over the shot therefore follows every pixel to the end of the shot, with one pair of frames in
+memory at a time.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def reproject(
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     before: _Swept | None = None
     for index in order:
-        here, shown = np.asarray(state[index]), picture(index)
+        here, current = np.asarray(state[index]), picture(index)
         # A known pixel that touches the hole contains some of the object's edge: it observes nothing.
         solid = (here == PixelState.KNOWN).astype(np.uint8)
         solid = cv2.erode(solid, np.ones((3, 3), np.uint8), borderValue=1) > 0
@@ -96,13 +96,13 @@ def reproject(
         to_y, to_x, residual = y.copy(), x.copy(), np.full(here.shape, np.nan, np.float32)
         hidden = ~solid & (here != PixelState.OUTSIDE)
         if before is not None and hidden.any():
-            flow = completed_flow(shown, before.picture, here, np.asarray(state[before.index]))
-            change = np.abs(shown - warp(before.picture, flow)).mean(axis=2)[hidden]
+            flow = completed_flow(current, before.picture, here, np.asarray(state[before.index]))
+            change = np.abs(current - warp(before.picture, flow)).mean(axis=2)[hidden]
             at_x, at_y = x[hidden] + flow[hidden][:, 0], y[hidden] + flow[hidden][:, 1]
             inside = (at_x >= 0) & (at_x <= width - 1) & (at_y >= 0) & (at_y <= height - 1)
             columns = np.clip(np.rint(at_x), 0, width - 1).astype(np.int64)
             rows = np.clip(np.rint(at_y), 0, height - 1).astype(np.int64)
-            # Go on from the nearest pixel, and add what rounding to it has left out.
+            # Continue from the nearest pixel, and add the rounding error of its position.
             frame[hidden] = np.where(inside, before.frame[rows, columns], NOT_OBSERVED)
             to_y[hidden] = before.y[rows, columns] + (at_y - rows)
             to_x[hidden] = before.x[rows, columns] + (at_x - columns)
@@ -111,7 +111,7 @@ def reproject(
             residual[hidden] = np.where(inside, mean, np.nan)
         hole = np.nonzero(here == PixelState.HOLE)
         yield index, Reprojection(*hole, frame[hole], to_y[hole], to_x[hole], residual[hole])
-        before = _Swept(index, shown, frame, to_y, to_x, residual)
+        before = _Swept(index, current, frame, to_y, to_x, residual)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def past_and_future(
         picture, state: as for ``reproject``.
         track: indices of the frames of one view, in ascending order.
         folder: for the temporary file that holds one direction.
-        on_frame: called for each frame in each of the two sweeps; what it raises ends them.
+        on_frame: called for each frame in each of the two sweeps; an exception that it raises ends them.
 
     Yields:
         For each frame of the track its index, the observations in the past and those in the future.
@@ -160,7 +160,7 @@ class ReprojectionCache:
 
     Args:
         swept: of ``reproject``.
-        folder: on the disk that is to hold the file. The file has no name in it where the system allows that.
+        folder: holds the temporary file, which has no name in it on systems that support this.
     """
 
     def __init__(self, swept: Iterable[tuple[int, Reprojection]], folder: Path) -> None:
@@ -176,7 +176,7 @@ class ReprojectionCache:
             raise
 
     def read(self, index: int, state: np.ndarray) -> Reprojection:
-        """The reprojection of one frame, whose ``state`` ``[H, W]`` is the one that the sweep saw."""
+        """The reprojection of one frame, given the same ``state`` ``[H, W]`` as in the sweep."""
         offset, count = self._entries[index]
         self._file.seek(offset)
         types = (np.int32, np.float32, np.float32, np.float32)
@@ -184,5 +184,5 @@ class ReprojectionCache:
         return Reprojection(*np.nonzero(state == PixelState.HOLE), *parts)
 
     def close(self) -> None:
-        """Close and so delete the file."""
+        """Close and delete the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Charts as plain values: positions in SVG user units, which the template draws."""
+"""Charts as plain values: positions in SVG user units, which the template renders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = ("#8ab4d8", "#d8b26a", "#9ccf9c", "#c9a0d8")
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y) in data units, and the text that each shows when it is pointed at."""
+    """Points (x, y) in data units, and the tooltip of each."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -23,7 +23,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Tick:
-    """A number on an axis and where it stands."""
+    """A number on an axis, and its position."""
 
     at: float
     text: str
@@ -111,15 +111,15 @@ def line_chart(series: Sequence[Series], x_name: str, y_name: str, description: 
         [(p, label) for p, label in zip(s.points, s.labels, strict=True) if all(map(math.isfinite, p))]
         for s in series
     ]
-    points = [point for kept in finite for point, _ in kept]
+    points = [point for remaining in finite for point, _ in remaining]
     if not points:
         return None
     ys = [y for _, y in points]
     margin = max((max(ys) - min(ys)) * 0.08, abs(max(ys)) * 0.01, 1e-6)
     axes = _Axes((0.0, max(max(x for x, _ in points), 1e-6)), (min(ys) - margin, max(ys) + margin))
     curves = []
-    for number, (one, kept) in enumerate(zip(series, finite, strict=True)):
-        dots = [Dot(*axes.at(*point), label) for point, label in kept]
+    for number, (one, remaining) in enumerate(zip(series, finite, strict=True)):
+        dots = [Dot(*axes.at(*point), label) for point, label in remaining]
         curves.append(_curve(one.name, number, dots))
     columns = [Tick(axes.at(value, axes.y[0])[0], f"{value:g}") for value in ticks(*axes.x, most=8)]
     return Chart(description, x_name, y_name, _rows(axes), columns, curves)
@@ -130,7 +130,7 @@ def frame_chart(frames: Sequence[tuple[str, float, float | None]], threshold: fl
 
     Args:
         frames: (name, coverage 0 to 1, mean confidence 0 to 1 or ``None``) of each, in order.
-        threshold: confidence below which a dot is marked as low; drawn as a dashed line.
+        threshold: confidence below which a dot is marked as low; shown as a dashed line.
         description: see ``Chart``.
     """
     axes = _Axes((0.0, float(max(1, len(frames)))), (0.0, 1.0))

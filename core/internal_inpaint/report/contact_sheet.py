@@ -29,17 +29,17 @@ class Row:
 
 def srgb_encoded(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to sRGB code values in [0, 1] (IEC 61966-2-1), clipped. For previews only, never for output."""
-    x = _shown(linear)
+    x = _clipped(linear)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
 
 
-def _shown(linear: np.ndarray) -> np.ndarray:
-    """Scene-linear values clipped to what a display can show, 0 to 1; NaN becomes black."""
+def _clipped(linear: np.ndarray) -> np.ndarray:
+    """Scene-linear values clipped to the range of a display, 0 to 1; NaN becomes black."""
     return np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def write_contact_sheet(rows: list[Row], path: Path) -> None:
-    """Write a PNG with one row a frame; its columns are plate, matte, fill (inside the matte) and result.
+    """Write a PNG with one row per frame; its columns are plate, matte, fill (inside the matte) and result.
 
     The file appears under its name only when it is complete.
 
@@ -50,8 +50,8 @@ def write_contact_sheet(rows: list[Row], path: Path) -> None:
     for row in rows:
         alpha = np.repeat(row.matte[..., None], 3, axis=-1)
         fill = np.where(alpha > 0, row.fill, np.float32(0.18))
-        # Reduced in linear light, as a lens would do it; encoding only the reduced picture is also faster.
-        plate, fill, result = (srgb_encoded(_reduced(_shown(picture))) for picture in (row.plate, fill, row.result))
+        # Reduced in linear light, as a lens does it; it is also faster to encode the smaller picture.
+        plate, fill, result = (srgb_encoded(_reduced(_clipped(picture))) for picture in (row.plate, fill, row.result))
         pictures = [plate, _reduced(alpha.astype(np.float32)), fill, result]
         line = np.concatenate([_framed(picture) for picture in pictures], axis=1)
         line = _labelled(line, row.frame)
@@ -63,7 +63,7 @@ def write_contact_sheet(rows: list[Row], path: Path) -> None:
     written = output and output.open(str(temporary), spec) and output.write_image(code_values) and output.close()
     if not written:
         temporary.unlink(missing_ok=True)
-        raise OutOfResources(f"{path} could not be written: check the disk and the folder's permissions")
+        raise OutOfResources(f"{path} cannot be written: check the disk and the folder's permissions")
     os.replace(temporary, path)
 
 

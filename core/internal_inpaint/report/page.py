@@ -1,7 +1,7 @@
-"""``report.html``: one page that says how well the fill agrees with the shot, and which frames to check.
+"""``report.html``: one page that shows how well the fill agrees with the shot, and which frames to check.
 
-``report.html.j2`` is the page; this module computes the values it shows. The template escapes every value. The page
-embeds everything it shows, and its Content-Security-Policy forbids it to load anything.
+``report.html.j2`` is the template; this module computes its values. The template escapes every value. The page
+embeds all of its content, and its Content-Security-Policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SECONDS_AXIS = 600  # a longer training is plotted in minutes
 
 @dataclass(frozen=True)
 class FrameFigures:
-    """What was measured in one picture of the shot.
+    """The figures of one picture of the shot.
 
     Attributes:
         frame: its number.
@@ -92,7 +92,7 @@ class Level:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that the page shows, as plain values.
+    """The content of the page, as plain values.
 
     Attributes:
         title: of the page, for example the file name of the output.
@@ -145,7 +145,7 @@ def chosen_frames(frames: Sequence[FrameFigures], most: int = 4) -> list[int]:
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the page. A reader sees the old page or the new one, never a part.
+    """Write the page atomically.
 
     Raises:
         BadInput, OutOfResources: the file cannot be written.
@@ -273,9 +273,9 @@ def _training_charts(levels: Sequence[Level]) -> list[Chart]:
     def chart(column: int, axis: str, decibel: str, description: str) -> Chart | None:
         series = []
         for name, start, rows in histories:
-            kept = [row for row in rows if _measured(row[column])]
-            points = [((start + float(row[1])) / scale, float(row[column])) for row in kept]
-            labels = [f"{name}: step {row[0]}, {duration(row[1])}: {row[column]:.4g}{decibel}" for row in kept]
+            usable = [row for row in rows if _measured(row[column])]
+            points = [((start + float(row[1])) / scale, float(row[column])) for row in usable]
+            labels = [f"{name}: step {row[0]}, {duration(row[1])}: {row[column]:.4g}{decibel}" for row in usable]
             series.append(Series(name, points, labels))
         return line_chart(series, f"training time ({unit})", axis, description)
 
@@ -295,7 +295,7 @@ def _name(frame: int, view: str) -> str:
 
 
 def _unconfirmed(frame: FrameFigures) -> float:
-    """Share of the picture that other frames do not confirm: the larger, the sooner a person should look at it."""
+    """Share of the picture that other frames do not confirm. A person should check the largest ones first."""
     return frame.coverage * (1 - frame.confidence) if _measured(frame.confidence) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Text and numbers as the page shows them. The template escapes HTML; nothing here does."""
+"""Formats text and numbers for the page. The template escapes HTML; the functions here do not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import fileseq
 
 
 def printable(value: object) -> object:
-    """The value as text, its control characters and undecodable bytes shown as U+FFFD.
+    """The value as text, with control characters and undecodable bytes replaced by U+FFFD.
 
     File names can hold both. Text that is marked as HTML already (``__html__``) is returned as it is.
     """

@@ -1,4 +1,4 @@
-"""Roto one frame, get the rest: a matte for every frame from the mattes of one or a few."""
+"""One-frame roto: a matte for every frame from the mattes of one or a few frames."""
 
 from internal_inpaint.roto.config import RotoConfig, default_budget
 from internal_inpaint.roto.propagate import propagate

@@ -1,4 +1,4 @@
-"""How a matte is propagated: the settings, and what each ``--quality`` takes."""
+"""Settings of one-frame roto, and its default budget for each ``--quality``."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from internal_inpaint.training.budget import Budget
 
 @dataclass(frozen=True)
 class RotoConfig:
-    """Everything that decides how a matte is learned, but the shot, the seed and the budget.
+    """All settings of one-frame roto except the shot, the seed and the budget.
 
     Attributes:
         method: the network and its loss.
-        optimiser, schedule, patience, score_first: as ``training.state.Recipe`` says; nothing is held out, so there
-            is no score.
-        lr, adam_lr: step sizes of Muon on the hidden filters and of Adam on the rest.
-        batch: crops a step.
-        crop_share: sides of a training crop over those of the frame.
-        pasted: share of the samples with a pasted object (the paper's); the others are labelled frames.
-        without_guess: share of the samples in which the network gets no guess from a neighbour.
-        without_motion: share of the samples in which nothing seems to move but the camera.
-        reference_share: share of the samples drawn from the reference frames once other frames are known.
+        optimiser, schedule, patience, score_first: see ``training.state.Recipe``. Nothing is held out, so there is
+            no validation score.
+        lr, adam_lr: learning rates of Muon on the hidden filters and of Adam on the rest.
+        batch: crops per step.
+        crop_share: (height, width) of a training crop as shares of the frame's.
+        pasted: share of the samples with a pasted object, as in the paper; the others are labelled frames.
+        without_guess: share of the samples in which the network gets no guess from a neighbouring frame.
+        without_motion: share of the samples in which the motion plane is 0 everywhere.
+        reference_share: share of the samples that come from the reference frames once other frames are labelled.
         learn: share of the training before the first other frame is labelled.
-        settle: share of the training by which the last frame has been labelled for the last time.
-        rounds: how often each frame is labelled on the way.
-        average: decay a step of the averaged weights, which do the labelling.
-        trust: least confidence of a frame that is learned from.
-        threshold: probability that becomes 0.5 of the matte's edge. Below one half: a missed
-            piece of the object ruins the fill, a few pixels too many do not.
-        softness: width of the matte's edge in probability, on either side of ``threshold``.
+        settle: share of the training by which the last round of labelling is complete.
+        rounds: how often each frame is labelled during the training.
+        average: decay per step of the averaged weights, which are used for labelling.
+        trust: minimum confidence of a labelled frame that is used for training.
+        threshold: probability at which the matte is 0.5. It is below one half, because a missing piece of the
+            object ruins the fill, and a few extra pixels do not.
+        softness: half the width of the matte's soft edge, in probability.
         doubt: confidence below which a frame is reported as doubtful.
-        pixels: of a frame as the network sees it, at most, on (CUDA, CPU): larger ones are reduced.
+        pixels: maximum pixels of a frame for the network on (CUDA, CPU); larger frames are reduced.
     """
 
     method: MatteConfig = field(default_factory=MatteConfig)
@@ -68,5 +68,5 @@ _SECONDS = {"draft": 90.0, "standard": 300.0, "final": 600.0, "paper": 600.0}
 
 
 def default_budget(quality: str, on_cuda: bool) -> Budget:
-    """What a ``--quality`` takes for the matte. Raises ``KeyError`` if there is no such preset."""
+    """Default budget for the mattes at a ``--quality``. Raises ``KeyError`` if there is no such preset."""
     return Budget(steps=_STEPS[quality]) if on_cuda else Budget(seconds=_SECONDS[quality])

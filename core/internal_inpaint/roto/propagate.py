@@ -1,4 +1,4 @@
-"""Roto one frame, get the rest (section 4.2): learn the object from the shot alone, find it in every frame."""
+"""One-frame roto (section 4.2): train a network on the reference frames, and find the object in every frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
 
-TRAINING = 0.9  # share of the progress by which the training is over; the rest is prediction
+TRAINING = 0.9  # share of the progress for the training; the rest is for the prediction
 
 
 def propagate(
@@ -41,46 +41,47 @@ def propagate(
     """Find the object of the reference frames in every frame.
 
     Args:
-        frames: ``[N, h, w, 3]`` working space in [-1, 1]; may be a memory map, one frame is read at a time.
-            Of a shot of several views all views of a frame lie together, as in ``Shot.pictures``.
+        frames: ``[N, h, w, 3]`` working space in [-1, 1]; may be a memory map, read one frame at a time.
+            In a shot of several views, all views of a frame are consecutive, as in ``Shot.pictures``.
         outside: ``[N, h, w]`` bool, outside the data window.
         references: mattes ``[h, w]`` 0..1 by frame index; at least one that is not empty.
-        budget: of everything, prediction included. A time too short for predicting every frame is overrun.
-        seed: on the CPU and with a budget in steps the result depends on nothing else, killed or not.
-        folder: for the checkpoints and the result; made if it is not there. A finished result for the
-            same inputs is given back at once.
+        budget: for training and prediction together. The time limit is exceeded if it is too short for predicting
+            every frame.
+        seed: on the CPU, with a budget in steps, the same inputs and seed give the same result, even after a kill.
+        folder: for the checkpoints and the result; created if it does not exist. A finished result for the
+            same inputs is returned immediately.
         hooks: ``report``, ``warn``, ``should_stop``, ``clock`` and ``checkpoint_seconds`` are used.
-        views: pictures a frame. One view's matte is enough: the others' follow from it.
+        views: pictures per frame. The matte of one view is enough: the other views are found from it.
 
     Raises:
         BadInput: no reference frame with an object, or a damaged checkpoint.
-        TrainingDiverged: again and again, even with smaller steps.
-        Stopped: ``hooks.should_stop`` said so; everything is saved.
+        TrainingDiverged: the training diverged on every retry at lower learning rates.
+        Stopped: on request of ``hooks.should_stop``; everything is saved.
     """
     check_inputs(frames, outside, references)
     folder.mkdir(parents=True, exist_ok=True)
-    home = RotoFolder(folder)
+    roto_folder = RotoFolder(folder)
     fingerprint = inputs_fingerprint(frames, references, config, seed, views)
-    if (earlier := finished(home, fingerprint, budget)) is not None:
+    if (earlier := finished(roto_folder, fingerprint, budget)) is not None:
         return earlier
     hooks = hooks or Hooks()
     most = config.pixels[0 if device.type == "cuda" else 1]
-    seen = Frames(frames, outside, most, home, views)
+    working = Frames(frames, outside, most, roto_folder, views)
     newest = checkpoints.newest(folder)
-    resumed = newest is not None and Labels.there(home, seen) and _is_of(newest, fingerprint)
+    resumed = newest is not None and Labels.exist(roto_folder, working) and _belongs_to(newest, fingerprint)
     if not resumed:
         checkpoints.set_aside(folder)  # of other mattes, maybe after more steps: it would pass for the newest
-    small = {index: np.clip(seen.reduced(matte), 0, 1) for index, matte in references.items()}
-    method, labels = MatteMethod(config.method), Labels(home, seen, small, fresh=not resumed)
-    task = RotoTask(config, method, seen, labels, budget, device, hooks.clock)
+    small = {index: np.clip(working.reduced(matte), 0, 1) for index, matte in references.items()}
+    method, labels = MatteMethod(config.method), Labels(roto_folder, working, small, fresh=not resumed)
+    task = RotoTask(config, method, working, labels, budget, device, hooks.clock)
     trainer = Trainer(method, task, config, device, seed)
     if resumed:
         checkpoints.resume(trainer, newest, fingerprint)
         if trainer.counters.budget != [budget.steps, budget.seconds]:
-            task.predicted = 0  # another budget: what was finished is open again
+            task.predicted = 0  # another budget changes the result: predict again
 
     def save(trainer: Trainer) -> None:
-        checkpoints.save(trainer, folder, fingerprint, seen.size)
+        checkpoints.save(trainer, folder, fingerprint, working.size)
 
     def report(progress: Progress) -> None:
         hooks.report(replace(progress, progress=TRAINING * progress.progress, psnr=None))
@@ -89,15 +90,15 @@ def propagate(
         done = trainer.run(budget, replace(hooks, report=report, checkpoint=save))
     except Diverged:
         raise TrainingDiverged(
-            "the propagation of the matte diverged again and again, even with smaller steps: "
+            "the training of the matte diverged repeatedly, even at lower learning rates: "
             "check the plate for extreme values with `internal-inpaint check`, or try another --seed"
         ) from None
     if not done:
         raise Stopped(STOPPED)
-    return _predict(trainer, task, references, home, fingerprint, hooks, save)
+    return _predict(trainer, task, references, roto_folder, fingerprint, hooks, save)
 
 
-def _is_of(checkpoint: Path, fingerprint: str) -> bool:
+def _belongs_to(checkpoint: Path, fingerprint: str) -> bool:
     return checkpoints.fingerprint_of(checkpoint) == fingerprint
 
 
@@ -110,7 +111,7 @@ def _predict(
     hooks: Hooks,
     save,
 ) -> Propagated:
-    """Every frame once more, with the trained network, into the result; resumed where a stop broke it off."""
+    """Predict every frame with the trained network and write the result; resumes where a stop interrupted it."""
     counters, config, count = trainer.counters, task.config, len(task.frames)
     unfinished = folder.unfinished_mattes
     shape = (count, *task.frames.full)
@@ -118,7 +119,7 @@ def _predict(
         mattes = np.lib.format.open_memmap(unfinished, "r+", np.float16, shape)
     else:
         mattes, task.predicted = new_memory_map(unfinished, np.float16, shape), 0
-    network, began = trainer.best_network(), hooks.clock() - counters.seconds
+    network, start = trainer.best_network(), hooks.clock() - counters.seconds
     reported = saved = hooks.clock()
     while task.predicted < count:
         index = task.predicted
@@ -129,7 +130,7 @@ def _predict(
             mattes[index] = _shaped(task.frames.enlarged(found), config)
         task.predicted += 1
         now, stopping = hooks.clock(), hooks.should_stop()
-        counters.seconds = now - began
+        counters.seconds = now - start
         if now - reported >= 1.0:
             reported = now
             share = TRAINING + (1 - TRAINING) * task.predicted / count
@@ -154,6 +155,6 @@ def _last_loss(trainer: Trainer) -> float:
 
 
 def _shaped(probability: np.ndarray, config: RotoConfig) -> np.ndarray:
-    """Probability to matte: a soft edge, 0.5 at ``threshold``, and exactly 0 away from it."""
+    """Probability to matte: a soft edge that is 0.5 at ``threshold``, and exactly 0 below it."""
     low, high = config.threshold - config.softness, config.threshold + config.softness
     return np.clip((probability - low) / (high - low), 0, 1)

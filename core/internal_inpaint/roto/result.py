@@ -1,4 +1,4 @@
-"""The mattes that were found for a shot, and what they were found from."""
+"""The mattes that were found for a shot, and the inputs that they depend on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.tracking import lower_where_absent, near_edge
 from internal_inpaint.training.budget import Budget
 
-VERSION = 1  # of the recipe: results of another are not reused
+VERSION = 1  # of the procedure: results of other versions are not reused
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Propagated:
     """A matte for every picture.
 
     Attributes:
-        confidence: 0..1 a picture; 1 at reference frames.
+        confidence: 0..1 for each picture; 1 at reference frames.
         doubtful: indices of pictures in which the object may be lost.
         steps, seconds: of the training, over all attempts.
-        key: of the inputs and of how long was learned from them: mattes of one key are the same.
-        mattes: ``[N, h, w]`` float16 memory map, 0..1, at the size of the frames; 0 away from the object;
-            at reference frames the matte as drawn. ``None`` where they have been written to files already.
+        key: identifies the inputs and the length of the training: equal keys mean equal mattes.
+        mattes: ``[N, h, w]`` float16 memory map, 0..1, at the size of the frames; 0 away from the object. At
+            reference frames it is the artist's matte. ``None`` once the mattes are written to files.
     """
 
     confidence: list[float]
@@ -41,10 +41,10 @@ class Propagated:
 
 
 def check_inputs(frames: np.ndarray, outside: np.ndarray, references: dict[int, np.ndarray]) -> None:
-    """Raises ``BadInput`` where there is no object to learn."""
+    """Raises ``BadInput`` if there is no object to find."""
     count, *size = frames.shape[:3]
     if not references:
-        raise BadInput("no frame has a matte to propagate: give --matte and the frames that have one")
+        raise BadInput("no frame has a matte to propagate: give --matte, and its frames with --matte-frame")
     for index, matte in references.items():
         if not 0 <= index < count or matte.shape != tuple(size) or outside.shape != (count, *size):
             raise ValueError(
@@ -52,13 +52,12 @@ def check_inputs(frames: np.ndarray, outside: np.ndarray, references: dict[int, 
             )
     if not any((matte > 0.5).any() for matte in references.values()):
         raise BadInput(
-            "the matte is empty (nowhere above 0.5) on every frame it was given for: "
-            "check the file and --matte-channel"
+            "the matte is empty (nowhere above 0.5) on every frame that has one: check the file and --matte-channel"
         )
 
 
 def inputs_fingerprint(frames: np.ndarray, references: dict, config: RotoConfig, seed: int, views: int) -> str:
-    """Of all that the result depends on, but the budget."""
+    """Fingerprint of everything that the result depends on, except the budget."""
     digest = hashlib.sha256(json.dumps([VERSION, list(frames.shape), config.to_dict(), seed, views]).encode())
     for index in range(len(frames)):
         digest.update(np.ascontiguousarray(frames[index, index % 7 :: 7, ::7]).tobytes())
@@ -71,18 +70,18 @@ def finish(
     folder: RotoFolder,
     fingerprint: str,
     confidence: list[float],
-    drawn: Collection[int],
+    references: Collection[int],
     doubt: float,
     views: int,
     about: dict,
 ) -> Propagated:
-    """Give the finished file of mattes its name, and describe it.
+    """Rename the finished file of mattes to its final name, and write its description.
 
     Args:
-        confidence: a frame; those below ``doubt`` are doubtful.
-        drawn: indices of the reference frames: nothing is doubtful there, an empty matte least of all.
-        views: pictures a frame.
-        about: plain values to be kept beside it.
+        confidence: of each picture; pictures below ``doubt`` are doubtful.
+        references: indices of the reference frames. They are never doubtful, even with an empty matte.
+        views: pictures per frame.
+        about: plain values to save in the description.
     """
     mattes = np.load(folder.unfinished_mattes, mmap_mode="r")
     empty = [not (matte > 0.5).any() for matte in mattes]
@@ -92,10 +91,10 @@ def finish(
         own = slice(view, None, views)
         confidence[own] = lower_where_absent(confidence[own], empty[own], at_edge[own])
     del mattes
-    confidence = [1.0 if index in drawn else round(float(value), 4) for index, value in enumerate(confidence)]
+    confidence = [1.0 if index in references else round(float(value), 4) for index, value in enumerate(confidence)]
     doubtful = [index for index, value in enumerate(confidence) if value < doubt]
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
-    # Never new mattes beside an old description.
+    # Remove the old description first: it must never describe the new mattes.
     folder.mattes_about.unlink(missing_ok=True)
     replace(folder.unfinished_mattes, folder.mattes)
     write_atomically(folder.mattes_about, json.dumps(described))
@@ -103,7 +102,7 @@ def finish(
 
 
 def finished(folder: RotoFolder, fingerprint: str, budget: Budget) -> Propagated | None:
-    """The finished result of these inputs, if the folder holds one."""
+    """The finished result for these inputs and this budget, if the folder holds one."""
     try:
         about = json.loads(folder.mattes_about.read_text())
         if about["fingerprint"] != fingerprint or about["budget"] != [budget.steps, budget.seconds]:

@@ -1,4 +1,4 @@
-"""The roto step of a run: from the few mattes of a job to a matte EXR for every frame (section 4.2)."""
+"""The roto step of a run: writes a matte EXR for every frame, given the mattes of a few frames (section 4.2)."""
 
 from __future__ import annotations
 
@@ -26,62 +26,61 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.levels import fitted
 from internal_inpaint.training.state import Hooks, Progress
 
-READ, FOUND = (
-    0.05,
-    0.95,
-)  # shares of the step by which the shot is read and the mattes are found; then they are written
+# Shares of the step's progress at which the shot is read and the mattes are found. The rest is for writing them.
+READ, FOUND = 0.05, 0.95
 
 
 def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
-    """Find the matte of every frame from those that were drawn, and write them.
+    """Find and write the mattes of all frames, starting from the artist's.
 
-    Mattes that this folder's weights were trained with are kept, whatever budget or device this run has.
+    If the job folder holds trained weights, the mattes that they were trained with are used, even if this run has
+    another budget or device.
 
     Returns:
-        the shot with a matte on every frame, and what was found.
+        the shot with a matte on every frame, and the mattes that were found.
 
     Raises:
         Stopped: everything trained so far is saved.
-        BadInput: an empty matte, or an output that will not do.
+        BadInput: an empty matte, or an unusable output.
     """
     output = mattes_output(context.job, context.folder)
     found = _earlier(context, shot, output) if context.folder.has_trained() else None
     if found is None:
         found = _propagate(context, shot, output)
-    _warn_of_doubt(context, shot, found, output)
+    _warn_doubtful_frames(context, shot, found, output)
     if context.job.task == "propagate-matte":
         return shot, found
     return with_mattes(shot, output), found
 
 
 def refuse_nothing_to_do(job: Job, shot: Shot) -> None:
-    """BadInput where a job asks for mattes to be propagated and every frame has one."""
+    """Raises ``BadInput`` if the job is to propagate mattes and every frame has one."""
     if job.task == "propagate-matte" and all(map(shot.has_own_matte, shot.pictures)):
         raise BadInput(
-            f"matte {shot.matte_sequence.pattern} has every frame of the shot: nothing is left to propagate"
-            + ("" if job.matte_frame else "; name the frames to start from with --matte-frame")
+            f"matte {shot.matte_sequence.pattern} has every frame of the shot, so there is nothing to propagate"
+            + ("" if job.matte_frame else ": name the frames to start from with --matte-frame")
         )
 
 
 def mattes_output(job: Job, folder: JobFolder) -> str:
-    """Pattern of the mattes that a job writes: they are its output, or lie in its folder."""
+    """Pattern of the mattes that a job writes: its output, or files in its folder."""
     return job.output if job.task == "propagate-matte" else str(folder.roto.frames.absolute() / "matte.####.exr")
 
 
 def refuse_changed(shot: Shot, folder: JobFolder, output: str) -> None:
-    """BadInput where somebody has worked on a matte that this job wrote, and would lose it."""
+    """Raises ``BadInput`` if a matte that this job wrote was edited since: writing it again would lose the edit."""
     writer = MatteWriter(shot, output)
     ledger = Ledger(folder.roto_written, writer)
     for frame in shot.frames:
         if ledger.changed(frame):
             raise BadInput(
-                f"matte {writer.path(frame)} was changed by hand and would be written over: move it beside the drawn "
-                f"mattes and name its frame with --matte-frame, or delete it"
+                f"matte {writer.path(frame)} was edited and would be overwritten: move it to the folder of --matte "
+                f"and name its frame with --matte-frame, or delete it"
             )
 
 
 def budget_of(job: Job, device: torch.device) -> Budget:
-    """The budget of the matte: the job's, else the preset's for this kind of device."""
+    """The budget for the mattes: the job's, or the preset's default for this kind of device."""
     steps, seconds = (job.steps, job.time) if job.task == "propagate-matte" else (job.matte_steps, job.matte_time)
     if steps is None and seconds is None:
         return default_budget(job.quality, device.type == "cuda")
@@ -89,7 +88,7 @@ def budget_of(job: Job, device: torch.device) -> Budget:
 
 
 def by_frame_number(shot: Shot, found: Propagated) -> tuple[dict[int, float], tuple[int, ...]]:
-    """The confidence of each of the shot's frames, over its views, and the frames in which the object may be lost."""
+    """The confidence of each frame, the minimum over its views, and the frames in which the object may be lost."""
     confidence: dict[int, float] = {}
     for picture in shot.pictures:
         confidence[picture.frame] = min(confidence.get(picture.frame, 1.0), found.confidence[picture.index])
@@ -97,14 +96,14 @@ def by_frame_number(shot: Shot, found: Propagated) -> tuple[dict[int, float], tu
 
 
 def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
-    """Learn the object from the frames that have a matte, and write one for every frame."""
+    """Train on the frames that have a matte, and write mattes for all frames."""
     job, folder, events = context.job, context.folder, context.events
     writer = MatteWriter(shot, output)
     ledger = Ledger(folder.roto_written, writer)
     refuse_changed(shot, folder, output)
     others = sum(writer.path(frame).exists() and not ledger.wrote(frame) for frame in shot.frames)
     if others and job.task == "propagate-matte":
-        events.tell(warning=f"{others} matte(s) of another origin stand at the output: they will be replaced")
+        events.tell(warning=f"{others} matte(s) at the output were not written by this job: they will be replaced")
     store, references = _read(context, shot)
     found = propagate(
         store.frames,
@@ -119,7 +118,7 @@ def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
         len(shot.views),
     )
     events.tell(step=None, steps=None, loss=None, eta_s=None)
-    refuse_changed(shot, folder, output)  # meanwhile
+    refuse_changed(shot, folder, output)  # a matte may have been edited during the training
     _write(context, shot, found, writer, ledger, f"{store.source} {found.key}")
     found = replace(found, mattes=None)
     write_atomically(folder.roto.result, json.dumps({"inputs": _inputs(shot), **asdict(found)}, indent=1))
@@ -127,7 +126,7 @@ def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
 
 
 def _read(context: Context, shot: Shot) -> tuple[FrameStore, dict[int, np.ndarray]]:
-    """The shot at the size that the matte is found at, and the drawn mattes ``[h, w]`` by index."""
+    """The shot at the network's working size, and the artist's mattes ``[h, w]`` at that size, by picture index."""
     config, canvas = RotoConfig(), (shot.canvas.height, shot.canvas.width)
     size = fitted(canvas, config.pixels[0 if context.device.type == "cuda" else 1])
     context.events.tell(stage="matte", progress=0.0, frames=len(shot.frames), frames_done=0)
@@ -140,8 +139,8 @@ def _read(context: Context, shot: Shot) -> tuple[FrameStore, dict[int, np.ndarra
         with_mattes=False,
     )[0]
     context.check_stop()
-    drawn = [picture for picture in shot.pictures if shot.has_own_matte(picture)]
-    return store, {picture.index: _reference(shot.load_matte(picture.index), size) for picture in drawn}
+    references = [picture for picture in shot.pictures if shot.has_own_matte(picture)]
+    return store, {picture.index: _reference(shot.load_matte(picture.index), size) for picture in references}
 
 
 def _hooks(context: Context) -> Hooks:
@@ -157,45 +156,45 @@ def _hooks(context: Context) -> Hooks:
     return Hooks(report=report, warn=lambda text: context.events.tell(warning=text), should_stop=context.stop)
 
 
-def _warn_of_doubt(context: Context, shot: Shot, found: Propagated, output: str) -> None:
-    """Name the frames in which the object may be lost; a resumed run says it again, for whoever looks only now."""
+def _warn_doubtful_frames(context: Context, shot: Shot, found: Propagated, output: str) -> None:
+    """Warn about frames in which the object may be lost; a resumed run repeats the warning."""
     _, doubtful = by_frame_number(shot, found)
     if doubtful:
         context.events.tell(
             warning=f"the object may be lost in frame(s) {compact_frames(doubtful)}: "
-            f"look at their mattes in {output}, "
-            "and give a corrected one of them as another reference frame with --matte-frame"
+            f"check their mattes in {output}, "
+            "correct one of them, and name its frame with --matte-frame too"
         )
 
 
 def _earlier(context: Context, shot: Shot, output: str) -> Propagated | None:
-    """What an earlier run of this folder found for the same files, if all of its mattes are there."""
+    """The result of an earlier run in this folder for the same files, if all of its mattes exist."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(context.folder.roto.result.read_text())
+        saved = json.loads(context.folder.roto.result.read_text())
         writer = MatteWriter(shot, output)
-        if kept.pop("inputs") == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
-            found = Propagated(**kept)
+        if saved.pop("inputs") == _inputs(shot) and all(writer.path(frame).is_file() for frame in shot.frames):
+            found = Propagated(**saved)
             if len(found.confidence) == len(shot.pictures):
                 return found
     return None
 
 
 def _inputs(shot: Shot) -> list:
-    """The files that mattes are found from, by frame and name: copied files have other times.
+    """The input files, identified by frame and name, but not by time: copied files have other times.
 
-    Plates are told by their size. Mattes are few and corrected in place, and uncompressed ones keep their size: they
-    are told by what is in them.
+    Plates are also identified by file size. Mattes are few, are edited in place, and keep their size if they are
+    uncompressed: they are identified by their content.
     """
     plates = [(frame, shot.plate_header(frame).path) for frame in shot.frames]
-    drawn = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
+    mattes = [(frame, shot.matte_header(frame).path) for frame in shot.reference_frames]
     return [
         *([frame, path.name, path.stat().st_size] for frame, path in plates),
-        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in drawn),
+        *([frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for frame, path in mattes),
     ]
 
 
 def _reference(matte: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A drawn matte at working size; one so thin that nothing of it would be left is kept by its highest values."""
+    """An artist's matte at working size. If area reduction would erase a thin matte, the maximum is used instead."""
     small = reduce_area(matte, size)
     if (matte > 0.5).any() and not (small > 0.5).any():
         small = reduce_max(matte, size)
@@ -214,7 +213,7 @@ def _write(context: Context, shot: Shot, found: Propagated, writer: MatteWriter,
 
 
 def _matte(shot: Shot, found: Propagated, picture: Picture) -> np.ndarray:
-    """The matte of one picture on the canvas ``[H, W]``: as drawn where it was drawn."""
+    """The matte of one picture on the canvas ``[H, W]``; on a reference frame it is the artist's matte."""
     if shot.has_own_matte(picture):
         return shot.load_matte(picture.index)
     return resize_matte(np.asarray(found.mattes[picture.index], np.float32), (shot.canvas.height, shot.canvas.width))

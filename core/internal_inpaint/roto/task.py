@@ -1,8 +1,8 @@
-"""One-frame roto as a training task: samples from labelled frames, and frames labelled while the network trains.
+"""One-frame roto as a training task: samples from labelled frames, and labelling of frames during the training.
 
-The network learns from the reference frames (``sampling``), then walks outwards from them: each frame
-is labelled with its neighbour's matte, carried along the motion, as a guess, and what is certain of it
-is learned from. In the second round both neighbours give the guess.
+The training starts with the reference frames (``sampling``). It then labels the other frames, outwards from the
+reference frames. The guess for a frame is its neighbour's matte, warped along the motion. The certain pixels of the
+new label are used for training. In the second round, both neighbours contribute to the guess.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from internal_inpaint.roto.tracking import confidence, tracked
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.task import Work
 
-ROUND_SHARE = 0.1  # of the time, at most, for one round of labelling where there is to be more than one
+ROUND_SHARE = 0.1  # if one round of labelling takes more than this share of the time, there is only one round
 
 
 class RotoTask:
-    """A shot whose mattes are to be found.
+    """Finding the mattes of a shot, as a ``Task``.
 
     Args:
-        config: the recipe.
-        method: fills clips with probabilities.
-        frames, labels: the shot and what is known of its mattes.
-        budget: of everything, prediction included.
-        device: where the network runs.
-        clock: seconds.
+        config: the settings.
+        method: computes probabilities from clips.
+        frames, labels: the shot, and its mattes found so far.
+        budget: for training and prediction together.
+        device: device of the network.
+        clock: returns seconds.
 
     Attributes:
-        visits: frames labelled on the way, over all rounds.
-        confidence: of each frame's newest label in the two label files.
-        predicted: frames that are in the result already (``propagate``), and the confidence of each in ``found``.
+        visits: number of labels made during the training, over all rounds.
+        confidence: of each frame's label, for each of the two label files.
+        predicted: number of frames that are in the result already (``propagate``).
+        found: confidence of each frame in the result.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RotoTask:
         self.config, self.frames, self.labels = config, frames, labels
         self._method, self._budget, self._device, self._clock = method, budget, device, clock
         count, references = len(frames), labels.references
-        self.order = _outwards(count, sorted(references), frames.views)
+        self.order = _labelling_order(count, sorted(references), frames.views)
         self._place = {index: place for place, index in enumerate(self.order)}
         self.usual_area = float(np.mean([(m > 0.5).sum() for m in references.values() if (m > 0.5).any()]))
         self.sampler = MatteSampler(config, frames.size, self._labelled)
@@ -64,7 +65,7 @@ class RotoTask:
         self.confidence = [[float(index in references) for index in range(count)] for _ in range(2)]
         self.predicted, self.found = 0, [0.0] * count
 
-    # --- what the trainer asks for ---------------------------------------------------------------
+    # --- the Task interface ----------------------------------------------------------------------
 
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         return self.config.batch, self.sampler.crop
@@ -77,32 +78,32 @@ class RotoTask:
         return None
 
     def reserved_seconds(self) -> float:
-        """What the prediction of every frame takes, with some room, as far as can be told."""
+        """Estimated time for the prediction of all frames, with a margin."""
         return 1.3 * self._round_seconds()
 
     def pending(self, progress: float) -> bool:
-        # At the end of the time the first round is completed, a later one is broken off.
+        # At the end of the training, an unfinished first round is completed, a later one is abandoned.
         return self.visits < (len(self.order) if progress >= 1 else self._due(progress))
 
     def work(self, progress: float, weights: nn.Module) -> Work:
-        """Label the next frame of the walk, if it is due."""
+        """Label the next frame, if it is due."""
         if not self.pending(progress):
             return Work.NOTHING
         if not all(bool(torch.isfinite(parameter).all()) for parameter in weights.parameters()):
-            return Work.NOTHING  # the trainer has not noticed yet: broken weights must not label anything
-        began = self._clock()
-        turn, place = divmod(self.visits, len(self.order))
+            return Work.NOTHING  # non-finite weights, which the trainer has not detected yet
+        start = self._clock()
+        round_, place = divmod(self.visits, len(self.order))
         index = self.order[place]
-        found, sure = self.find(weights, index, (turn - 1) % 2 if turn else 0, mirror=False)
-        self.labels.put(index, turn % 2, found)
-        self.confidence[turn % 2][index] = sure
+        found, confidence = self.find(weights, index, (round_ - 1) % 2 if round_ else 0, mirror=False)
+        self.labels.put(index, round_ % 2, found)
+        self.confidence[round_ % 2][index] = confidence
         self.visits += 1
-        self._visit_seconds += self._clock() - began
-        # A later round writes over the file that this one has read.
+        self._visit_seconds += self._clock() - start
+        # The next round overwrites the file that this one has read.
         return Work.CHECKPOINT if self.visits % len(self.order) == 0 else Work.DONE
 
     def state_dict(self) -> dict:
-        """Plain values; the labels themselves are on the disk by then."""
+        """The state as plain values; the labels themselves are flushed to disk."""
         self.labels.flush()
         return {
             "visits": self.visits,
@@ -117,19 +118,19 @@ class RotoTask:
         self.confidence, self.found = state["confidence"], state["found"]
         self.predicted = int(state["predicted"])
         if [len(values) for values in (*self.confidence, self.found)] != [len(self.frames)] * 3:
-            raise ValueError("its labels are of another shot")
+            raise ValueError("its labels belong to another shot")
 
-    # --- the walk --------------------------------------------------------------------------------
+    # --- labelling -------------------------------------------------------------------------------
 
     def _round_seconds(self) -> float:
-        """What labelling every frame once takes, as far as can be told."""
+        """Estimated time for labelling every frame once."""
         return self._visit_seconds / max(1, self.visits) * len(self.order)
 
     def _due(self, progress: float) -> int:
-        """Frames that should have been labelled by now, over all rounds."""
+        """Number of labels that should exist at this progress, over all rounds."""
         config, rounds = self.config, self.config.rounds
         if self._budget.seconds is not None and self._round_seconds() > ROUND_SHARE * self._budget.seconds:
-            rounds = 1  # a long shot in a short time: what another round costs is better spent on training
+            rounds = 1  # a long shot in a short time: spend the time of further rounds on training
         share = (progress - config.learn) / (config.settle - config.learn)
         return int(len(self.order) * rounds * min(1.0, max(0.0, share)))
 
@@ -141,10 +142,10 @@ class RotoTask:
         """The file with the newest label of a frame."""
         if index in self.labels.references or not self.visits:
             return 0
-        turn, place = divmod(self.visits, len(self.order))
-        if not turn:
+        round_, place = divmod(self.visits, len(self.order))
+        if not round_:
             return 0
-        return turn % 2 if self._place[index] < place else (turn - 1) % 2
+        return round_ % 2 if self._place[index] < place else (round_ - 1) % 2
 
     def _labelled(self, index: int):
         return self.labels.labelled(index, self._file_of(index))
@@ -153,59 +154,59 @@ class RotoTask:
         return index in self.labels.references or self._place.get(index, 1 << 60) < self.visits
 
     def _neighbours(self, index: int) -> list[int]:
-        """Pictures whose matte is known: the frames before and after, else the same frame's other views."""
-        if known := [n for n in self.frames.beside(index) if self._known(n)]:
+        """Neighbours with a known matte: the previous and the next frame, else other views of the same frame."""
+        if known := [n for n in self.frames.neighbours(index) if self._known(n)]:
             return known
         first = index - index % self.frames.views
         return [n for n in range(first, first + self.frames.views) if n != index and self._known(n)]
 
-    def find(self, weights: nn.Module, index: int, which: int | None, mirror: bool) -> tuple[np.ndarray, float]:
-        """Probabilities of one frame ``[h, w]``, cleaned, and their confidence.
+    def find(self, weights: nn.Module, index: int, file: int | None, mirror: bool) -> tuple[np.ndarray, float]:
+        """Probabilities ``[h, w]`` of the tracked object in one frame, and their confidence.
 
         Args:
-            which: file that the neighbours' labels come from; ``None``: where each has its newest.
-            mirror: look at the mirrored frame too and take the mean.
+            file: label file to read the neighbours' labels from; ``None``: the newest label of each.
+            mirror: whether to average with the result for the mirrored frame.
         """
         frame, motion = self.frames.frame(index), self.frames.motion(index)
         neighbours = self._neighbours(index)
-        files = [self._file_of(n) if which is None else which for n in neighbours]
-        brought = [
-            warp(self.labels.probability(n, file), self.frames.flow(index, n))
-            for n, file in zip(neighbours, files, strict=True)
+        files = [self._file_of(n) if file is None else file for n in neighbours]
+        warped = [
+            warp(self.labels.probability(n, f), self.frames.flow(index, n))
+            for n, f in zip(neighbours, files, strict=True)
         ]
-        expected = np.max(brought, axis=0) if brought else np.zeros(self.frames.size, np.float32)
-        guess = np.mean(brought, axis=0) if (expected > 0.5).any() else None
+        expected = np.max(warped, axis=0) if warped else np.zeros(self.frames.size, np.float32)
+        guess = np.mean(warped, axis=0) if (expected > 0.5).any() else None
         informed, alone = self._probabilities(weights, frame, motion, guess, mirror)
         found = tracked(0.5 * (informed + alone), expected, self.usual_area)
         found[self.frames.outside(index)] = 0
-        sure = min((self.confidence[f][n] for n, f in zip(neighbours, files, strict=True)), default=0.0)
-        return found, confidence(found, alone, brought, sure)
+        least = min((self.confidence[f][n] for n, f in zip(neighbours, files, strict=True)), default=0.0)
+        return found, confidence(found, alone, warped, least)
 
     @torch.inference_mode()
     def _probabilities(
         self, weights: nn.Module, frame: np.ndarray, motion: np.ndarray, guess: np.ndarray | None, mirror: bool
     ) -> np.ndarray:
-        """``[2, h, w]`` float32: with all that is known of a frame, and by its looks alone.
+        """``[2, h, w]`` float32: with motion and guess, and from the picture alone.
 
         Args:
             frame: ``[h, w, 3]`` working space. motion: ``[h, w]`` 0..1. guess: ``[h, w]`` 0..1.
         """
-        nothing = np.zeros_like(motion)
-        hints = np.stack([[motion, nothing if guess is None else 2 * guess - 1], [nothing, nothing]])
+        zeros = np.zeros_like(motion)
+        hints = np.stack([[motion, zeros if guess is None else 2 * guess - 1], [zeros, zeros]])
         picture = np.concatenate([np.stack([frame.transpose(2, 0, 1)] * 2), hints], axis=1).astype(np.float32)
         planes = torch.from_numpy(picture).to(self._device, memory_format=torch.channels_last)
-        found = self._looked_at(weights, planes)
+        found = self._predict(weights, planes)
         if mirror:
-            found = (found + self._looked_at(weights, planes.flip(-1)).flip(-1)) / 2
+            found = (found + self._predict(weights, planes.flip(-1)).flip(-1)) / 2
         return found[:, 0].float().cpu().numpy()
 
-    def _looked_at(self, weights: nn.Module, planes: Tensor) -> Tensor:
+    def _predict(self, weights: nn.Module, planes: Tensor) -> Tensor:
         hints = {"motion": planes[:, None, 3:4], "guess": planes[:, None, 4:]}
         return self._method.fill(weights, Clip(planes[:, None, :3], planes=hints))
 
 
-def _outwards(count: int, references: list[int], views: int) -> list[int]:
-    """Every other picture, those nearest in time to a reference frame first, its own view before others."""
+def _labelling_order(count: int, references: list[int], views: int) -> list[int]:
+    """All pictures that are not references, sorted by distance in time to a reference, then same view first."""
 
     def distance(index: int) -> tuple[int, bool]:
         return min((abs(index // views - r // views), index % views != r % views) for r in references)

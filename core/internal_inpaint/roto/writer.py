@@ -1,8 +1,8 @@
-"""Writing mattes: one EXR a frame that an artist can look at, correct, and give back as ``--matte``.
+"""Writes mattes: one EXR per frame that an artist can check, edit, and use as ``--matte``.
 
 Channel ``A``, half float, ZIP, with the plate's display window and the data window of its picture. A
-shot of several views gets one file of several views: ``A`` is the first view's matte, ``right.A`` that
-of a view named right, as ``multiView`` files name them.
+shot of several views gets one multi-view file per frame: ``A`` is the matte of the first view, ``right.A`` the matte
+of a view named ``right``, following the naming rules of ``multiView`` files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class MatteWriter:
     """Writes the mattes of one shot.
 
     Args:
-        shot: whose frame numbers, windows and views the files get.
+        shot: supplies the frame numbers, windows and views of the files.
         output: pattern such as ``roto.####.exr``.
 
     Raises:
-        BadInput: before any work is done: not an EXR, a pattern without frame numbers, an output that is
-            an input, a folder that cannot be written.
+        BadInput: the output is not an EXR, is a pattern without frame numbers, would overwrite an input, or is in a
+            folder that is not writable.
     """
 
     def __init__(self, shot: Shot, output: str) -> None:
@@ -37,18 +37,18 @@ class MatteWriter:
         self._paths = output_paths(shot, output)
 
     def path(self, frame: int) -> Path:
-        """The file that ``frame`` is written to."""
+        """The output file of ``frame``."""
         return self._paths[frame]
 
     def write(self, frame: int, mattes: dict[str, np.ndarray]) -> Path:
-        """Write one frame: a temporary file beside it, flushed, then renamed over the final name.
+        """Write one frame, atomically: to a temporary file, which is flushed and renamed.
 
         Args:
-            mattes: ``[H, W]`` 0..1 on the shot's canvas, by view; all views of the shot.
+            mattes: ``[H, W]`` 0..1 on the shot's canvas, by view, for all views of the shot.
 
         Raises:
             OutOfResources: the disk is full.
-            BadInput: the file may not be written.
+            BadInput: no permission to write the file.
         """
         target = self._paths[frame]
         pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
