@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from internal_inpaint.errors import BadInput, Stopped
+from internal_inpaint.job_folder import RotoFolder
 from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
@@ -364,8 +365,8 @@ def test_diverging_goes_back_to_good_weights_and_labels_nothing_meanwhile(tmp_pa
     assert len(warnings) == 1
     assert "diverged" in warnings[0]
     assert overlaps(result.mattes, truth).min() > 0.5
-    for name in ("labels-0.npy", "labels-1.npy"):
-        assert (np.load(tmp_path / name)[1:].max((1, 2)) > 127).all(), "the object is in every frame"
+    for labels in RotoFolder(tmp_path).labels:
+        assert (np.load(labels)[1:].max((1, 2)) > 127).all(), "the object is in every frame"
 
 
 def test_equation_6_charges_more_for_a_missed_piece_and_nothing_where_the_weight_is_0():
