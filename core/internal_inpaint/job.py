@@ -368,7 +368,9 @@ def refuse_other(job: Job, folder: Path) -> None:
         BadInput: the folder holds the weights of a different job.
     """
     path = folder / "job.json"
-    if not path.exists() or not any(folder.glob("checkpoints/*/step-*")):
+    # A checkpoint is set aside, as "before-step-...", for a training that has none of its own yet.
+    trained = any(any(folder.glob(f"checkpoints/*/{name}*")) for name in ("step-", "before-step-"))
+    if not path.exists() or not trained:
         return
     try:
         before = read_job(path)

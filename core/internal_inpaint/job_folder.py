@@ -136,8 +136,8 @@ class JobFolder:
                 path.unlink(missing_ok=True)
 
     def has_trained(self) -> bool:
-        """Whether any level has a checkpoint."""
-        return any(self.checkpoints.glob("*/step-*"))
+        """Whether any level has a checkpoint, be it set aside for a training that has none of its own yet."""
+        return any(any(self.checkpoints.glob(f"*/{name}*")) for name in ("step-", "before-step-"))
 
     def read_job(self) -> Job:
         """The job in the folder. Raises ``BadInput`` as ``job.read_job``."""
