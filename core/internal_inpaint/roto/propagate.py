@@ -79,6 +79,8 @@ def propagate(
         if trainer.counters.budget != [budget.steps, budget.seconds]:
             task.predicted = 0  # another budget: what was finished is open again
 
+    trainer.counters.threads = torch.get_num_threads()
+
     def save(trainer: Trainer) -> None:
         checkpoints.save(trainer, folder, fingerprint, seen.size)
 
