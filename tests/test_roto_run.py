@@ -10,7 +10,10 @@ import OpenImageIO as oiio
 import pytest
 from running import frame, internal_inpaint, pixels, start, status, wait_for
 
+from internal_inpaint import checkpoints
 from internal_inpaint.files import write_atomically
+from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.plan import threads_of
 
 FRAMES = range(1001, 1007)
 STEPS = ("--steps", "6", "--device", "cpu", "--progress", "plain")
@@ -196,6 +199,29 @@ def test_from_other_drawn_mattes_others_are_found_and_the_training_continues(sam
     assert "continuing from the weights" in done.stdout
     assert [matte_of(work, number).read_bytes() for number in sample.frames] != mattes
     assert frame(output, 1005).exists()
+
+
+def test_rendering_finds_no_mattes_anew(sample, finished, refused, tmp_path):
+    """They would replace those that the folder's weights were trained with."""
+    work, drawn = tmp_path / "job", tmp_path / "drawn"
+    shutil.copytree(finished[1], work, copy_function=shutil.copy2)
+    shutil.copytree(Path(sample.matte).parent, drawn)
+    shutil.copy(frame(sample.matte, 1005), frame(drawn / Path(sample.matte).name, 1003))
+    mattes = [matte_of(work, number).read_bytes() for number in sample.frames]
+    job = json.loads((work / "job.json").read_text())
+    (work / "job.json").write_text(json.dumps({**job, "matte": str(drawn / Path(sample.matte).name)}))
+    assert "other drawn mattes" in refused("render", work / "job.json", "--work", work)
+    assert [matte_of(work, number).read_bytes() for number in sample.frames] == mattes
+
+
+def test_a_training_of_mattes_goes_on_with_as_many_threads(sample, finished):
+    """Another number of threads sums in another order."""
+    folder = JobFolder(finished[1])
+    (newest,) = checkpoints.newest_first(folder.roto.path)
+    about = json.loads((newest / "training.json").read_text())
+    assert about["counters"]["threads"] == 1
+    shutil.copytree(newest, finished[1].with_name("only_mattes") / "matte" / newest.name)
+    assert threads_of(JobFolder(finished[1].with_name("only_mattes"))) == 1
 
 
 class TestPropagateMatte:

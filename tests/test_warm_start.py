@@ -159,6 +159,36 @@ def test_a_stop_before_the_first_new_checkpoint_loses_nothing(sample, again, run
     assert checkpoints.aside(level) is None
 
 
+def test_weights_set_aside_are_no_free_folder(sample, again, refused):
+    """Killed before its first new checkpoint, the folder still holds what was trained for this job."""
+    output, work = again
+    (level,) = JobFolder(work).levels()
+    aside = checkpoints.set_aside(level)
+    assert "--seed" in refused("run", *shot_options(sample, output, work), *FEW, "--steps", "12", "--seed", "5")
+    assert aside.is_dir()
+
+
+def test_another_matte_channel_renders_again_although_the_hole_is_the_same(sample, again, run, tmp_path):
+    """What the network sees is the hole; how opaque the fill is, the matte says."""
+    output, work = again
+    two = tmp_path / "two"
+    two.mkdir()
+    for number in range(1001, 1005):
+        matte, spec = pixels(frame(sample.matte, number), "float")
+        spec.nchannels, spec.channelnames = 2, ("A", "thin")
+        image = oiio.ImageOutput.create(str(two / f"matte.{number}.exr"))
+        image.open(str(two / f"matte.{number}.exr"), spec)
+        image.write_image(np.concatenate([matte, 0.5 * matte], axis=2))
+        image.close()
+    shot = ("--plate", sample.plate, "--matte", two, "--output", output, "--work", work)
+    soft = (*FEW, "--steps", "12", "--grow", "0", "--feather", "0")
+    run("run", *shot, *soft, "--matte-channel", "A")
+    before, name = pixels(frame(output, 1002))[0], weights(work).name
+    run("run", *shot, *soft, "--matte-channel", "thin")
+    assert weights(work).name == name
+    assert not np.array_equal(pixels(frame(output, 1002))[0], before)
+
+
 def test_a_start_that_holds_nothing_is_refused(sample, refused, tmp_path):
     (tmp_path / "empty").mkdir()
     options = ("--start-from", tmp_path / "empty", "--steps", "4")

@@ -274,6 +274,11 @@ def fingerprint_of(checkpoint: Path) -> str:
     return _read_about(checkpoint)["fingerprint"]
 
 
+def threads_of(checkpoint: Path) -> int:
+    """CPU threads that a training has had; 0 if that is not known. Raises ``BadInput`` as ``read_about``."""
+    return _read_about(checkpoint)["counters"].get("threads", 0)
+
+
 def _read_about(checkpoint: Path) -> dict:
     try:
         about = json.loads((checkpoint / TRAINING).read_text())

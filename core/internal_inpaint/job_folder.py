@@ -136,8 +136,8 @@ class JobFolder:
                 path.unlink(missing_ok=True)
 
     def has_trained(self) -> bool:
-        """Whether any level has a checkpoint."""
-        return any(self.checkpoints.glob("*/step-*"))
+        """Whether any level has a checkpoint, be it set aside for a training that has none of its own yet."""
+        return any(any(self.checkpoints.glob(f"*/{name}*")) for name in ("step-", "before-step-"))
 
     def read_job(self) -> Job:
         """The job in the folder. Raises ``BadInput`` as ``job.read_job``."""
@@ -156,7 +156,8 @@ class JobFolder:
         Raises:
             BadInput: the folder holds the weights of a different job.
         """
-        if not self.job_file.exists() or not self.has_trained():
+        # A checkpoint is set aside, as "before-step-...", for a training that has none of its own yet.
+        if not self.job_file.exists() or not (self.has_trained() or any(self.checkpoints.glob("*/before-step-*"))):
             return
         try:
             before = self.read_job()

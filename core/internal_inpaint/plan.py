@@ -148,8 +148,8 @@ def start_from_folder(job: Job) -> list[Path]:
 
 def threads_of(folder: JobFolder) -> int | None:
     """The number of CPU threads that a folder's training has had; ``None`` before its first checkpoint."""
-    found = _newest_by_size(folder)
-    return about_now(found[0]).counters.threads if found else None
+    found = [*_newest_by_size(folder)[:1], *checkpoints.newest_first(folder.roto.path)[:1]]
+    return checkpoints.threads_of(found[0]) if found else None
 
 
 def _newest_by_size(folder: JobFolder) -> list[Path]:

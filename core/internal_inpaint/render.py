@@ -121,6 +121,7 @@ def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: b
     if elements is not None and elements.is_relative_to(context.folder.path.absolute()):
         elements = elements.relative_to(context.folder.path.absolute())
     settings = [trained.digest, asdict(trained.space), shot.grow, shot.feather, shot.colour.name]
+    settings += [shot.settings.matte_channel]
     settings += [job.fill_layer, job.confidence_layer, str(elements), runtime]
     if with_confidence:
         # The confidence of a frame depends on what the others show.

@@ -113,7 +113,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
 
     found = None
     if not shot.has_all_mattes or context.job.task == "propagate-matte":
-        shot, found = roto(context, shot)
+        shot, found = roto(context, shot, mode.train)
         lap("finding the matte", found.seconds)
         if context.job.task == "propagate-matte":
             return finished(context, shot, started, found=found, frames=len(shot.frames))

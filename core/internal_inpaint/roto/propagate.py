@@ -80,6 +80,8 @@ def propagate(
         if trainer.counters.budget != [budget.steps, budget.seconds]:
             task.predicted = 0  # another budget changes the result: predict again
 
+    trainer.counters.threads = torch.get_num_threads()
+
     def save(trainer: Trainer) -> None:
         checkpoints.save(trainer, folder, fingerprint, working.size)
 

@@ -19,7 +19,7 @@ from internal_inpaint.ledger import Ledger
 from internal_inpaint.resample import reduce_area, reduce_max, resize_matte
 from internal_inpaint.roto.config import RotoConfig, default_budget
 from internal_inpaint.roto.propagate import propagate
-from internal_inpaint.roto.result import Propagated
+from internal_inpaint.roto.result import Propagated, finished, inputs_fingerprint
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Picture, Shot, build_stores, by_frame, compact_frames, with_mattes
 from internal_inpaint.training.budget import Budget
@@ -30,23 +30,26 @@ from internal_inpaint.training.state import Hooks, Progress
 READ, FOUND = 0.05, 0.95
 
 
-def roto(context: Context, shot: Shot) -> tuple[Shot, Propagated]:
+def roto(context: Context, shot: Shot, train: bool = True) -> tuple[Shot, Propagated]:
     """Find and write the mattes of all frames, starting from the artist's.
 
     If the job folder holds trained weights, the mattes that they were trained with are used, even if this run has
     another budget or device.
+
+    Args:
+        train: whether mattes may be trained for; otherwise only the existing ones are used.
 
     Returns:
         the shot with a matte on every frame, and the mattes that were found.
 
     Raises:
         Stopped: everything trained so far is saved.
-        BadInput: an empty matte, or an unusable output.
+        BadInput: an empty matte, an unusable output, or mattes that would have to be trained for without ``train``.
     """
     output = mattes_output(context.job, context.folder)
     found = _earlier(context, shot, output) if context.folder.has_trained() else None
     if found is None:
-        found = _propagate(context, shot, output)
+        found = _propagate(context, shot, output, train)
     _warn_doubtful_frames(context, shot, found, output)
     if context.job.task == "propagate-matte":
         return shot, found
@@ -95,7 +98,7 @@ def by_frame_number(shot: Shot, found: Propagated) -> tuple[dict[int, float], tu
     return confidence, tuple(sorted({shot.pictures[index].frame for index in found.doubtful}))
 
 
-def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
+def _propagate(context: Context, shot: Shot, output: str, train: bool) -> Propagated:
     """Train on the frames that have a matte, and write mattes for all frames."""
     job, folder, events = context.job, context.folder, context.events
     writer = MatteWriter(shot, output)
@@ -105,12 +108,19 @@ def _propagate(context: Context, shot: Shot, output: str) -> Propagated:
     if others and job.task == "propagate-matte":
         events.tell(warning=f"{others} matte(s) at the output were not written by this job: they will be replaced")
     store, references = _read(context, shot)
+    config, budget = RotoConfig(), budget_of(job, context.device)
+    fingerprint = inputs_fingerprint(store.frames, references, config, job.seed, len(shot.views))
+    if not train and finished(folder.roto, fingerprint, budget) is None:
+        raise BadInput(
+            f"{folder} was trained with mattes found from another plate or other drawn mattes than these: "
+            "put those back, or use `internal-inpaint run`, which trains with these"
+        )
     found = propagate(
         store.frames,
         store.state,
         references,
-        RotoConfig(),
-        budget_of(job, context.device),
+        config,
+        budget,
         context.device,
         job.seed,
         folder.roto.path,
