@@ -144,9 +144,7 @@ def _run_options(parser: argparse.ArgumentParser, restart: bool) -> None:
         "--work", metavar="DIR", help="the job folder (default: next to the output, or JOB.json's own)"
     )
     if restart:
-        group.add_argument(
-            "--restart", action="store_true", help="discard the training in the job folder and start again"
-        )
+        group.add_argument("--restart", action="store_true", help="discard the job folder's training and start again")
     group.add_argument("--progress", choices=PROGRESS, default="auto", help="how to print progress (default: auto)")
     group.add_argument("--debug", action="store_true", help="show tracebacks")
 
