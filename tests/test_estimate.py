@@ -59,9 +59,9 @@ def test_a_budget_in_time_holds_everything_beside_the_steps():
 def test_a_fill_is_computed_in_the_box_of_the_hole_and_its_surroundings():
     levels = (Level((100, 200), PRESETS["draft"], 0.5), Level((200, 400), PRESETS["draft"], 0.5))
     boxes = np.array([[50, 100, 70, 140], [0, 0, 20, 40]])  # of 200 x 400 pixels
-    (pixels,) = estimate._pixels_looked_at(boxes, (200, 400), levels[1:], [SECOND])
+    (pixels,) = estimate._computed_pixels(boxes, (200, 400), levels[1:], [SECOND])
     assert pixels == pytest.approx((40 * 60 + 30 * 50) / 2), "ten pixels on each side, as far as the frame goes"
-    coarse, fine = estimate._pixels_looked_at(boxes, (200, 400), levels, [SECOND, SECOND])
+    coarse, fine = estimate._computed_pixels(boxes, (200, 400), levels, [SECOND, SECOND])
     assert fine == pixels
     assert coarse == pytest.approx((80 * 100 + 50 * 70) / 2 / 4), "as far again, at half the size"
 

@@ -389,7 +389,7 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(learned, sample, tmp
         (work, "torchscript", plate, "not an earlier export"),
         (work, "torchscript", " ", "--output is empty"),
         (empty, "onnx", tmp_path / "m", "no checkpoint"),
-        (gone, "onnx", tmp_path / "m", "which makes it again"),
+        (gone, "onnx", tmp_path / "m", "creates it again"),
         (tmp_path / "nothing", "onnx", tmp_path / "m", "does not exist"),
     ):
         assert main(["export", str(folder), "--format", kind, "--output", str(target)]) == 2, said
