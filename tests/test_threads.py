@@ -137,7 +137,8 @@ class TestNumber:
     def test_a_process_of_one_processor_gets_one_thread(self, tmp_path):
         code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
         code += "from internal_inpaint.threads import choose_threads as choose; print(choose(None), choose(None, 64))"
-        assert printed([sys.executable, "-c", code], tmp_path).split() == ["1", "1"]
+        # What was trained with 64 threads goes on with 64: another number sums in another order.
+        assert printed([sys.executable, "-c", code], tmp_path).split() == ["1", "64"]
 
     @pytest.mark.parametrize(
         ("machine", "expected"),
