@@ -240,7 +240,7 @@ class TestPropagateMatte:
         shutil.copy(frame(sample.matte, 1004), frame(output, 1004))  # somebody's
         done = internal_inpaint(*command)
         assert done.returncode == 0, done.stderr
-        assert "1 matte(s) of another origin" in done.stdout + done.stderr
+        assert "1 matte(s) at the output were not written by this job" in done.stdout + done.stderr
         assert (tmp_path / "roto.inpaint" / "status.json").exists()
         assert all(frame(output, number).exists() for number in sample.frames)
         shutil.copy(frame(sample.matte, 1006), frame(drawn, 1006))

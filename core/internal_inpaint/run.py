@@ -87,6 +87,7 @@ def run(
     opened = None
     try:
         if not folder.is_dir():
+            apply_threads(choose_threads(job.threads))
             device_of(job)
             _refuse_start(job, home, mode)
             opened = open_(job, mode)  # a job that cannot be done leaves no folder behind
@@ -106,10 +107,12 @@ def run(
 def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | None) -> Result:
     started, lap = time.monotonic(), _Laps()
     context.events.tell(stage="open", progress=0.0)
+    if opened is None:
+        # What was trained with so many threads goes on and is rendered with as many: the same bits.
+        earlier = None if mode.restart else threads_of(context.folder)
+        apply_threads(choose_threads(context.job.threads, earlier=earlier))
     shot, writers = opened or open_(context.job, mode)
     _take_over(context, shot, writers, mode)
-    # What was trained with so many threads goes on and is rendered with as many: the same bits.
-    apply_threads(choose_threads(context.job.threads, earlier=threads_of(context.folder)))
 
     found = None
     if not shot.has_all_mattes or context.job.task == "propagate-matte":
