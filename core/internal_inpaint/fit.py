@@ -169,7 +169,11 @@ def _begin(
     place = context.folder.level(level.name)
     place.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(place)
-    bf16 = about_now(start.checkpoint).counters.bf16 if start.same else trains_in_bf16(context.device)
+    if start.same:
+        bf16 = about_now(start.checkpoint).counters.bf16
+    else:
+        # All levels of a shot have one precision, also where another machine trains the finer ones.
+        bf16 = before.trainer.counters.bf16 if before else trains_in_bf16(context.device)
     trainer = fill_trainer(
         level.config,
         *_on_device(store, context),
