@@ -13,7 +13,7 @@ import check
 from internal_inpaint import cost, estimate
 from internal_inpaint.cost import LevelCost
 from internal_inpaint.demo import make_sample_shot
-from internal_inpaint.shot import ShotSettings, open_shot
+from internal_inpaint.shot import PictureData, ShotSettings, open_shot
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS
 from internal_inpaint.training.levels import Level
@@ -99,3 +99,12 @@ def test_the_frames_to_measure_on_have_the_largest_hole_and_something_known(tmp_
     np.testing.assert_array_equal(part.load(2).rgb, shot.load(2).rgb)
     np.testing.assert_array_equal(part.load(3).alpha, shot.load(4).alpha)
     assert len(shot.pictures) == 6, "the shot itself stays whole"
+
+
+def test_broken_pixels_away_from_the_matte_are_no_hole():
+    alpha, broken = np.zeros((40, 60), np.float32), np.zeros((40, 60), bool)
+    alpha[10:20, 30:50], broken[35, 2], broken[12, 40] = 1, True, True
+    void, rgb = np.zeros_like(broken), np.zeros((40, 60, 3), np.float32)
+    holes = estimate._Holes()
+    holes.add(0, PictureData(rgb, alpha, (alpha > 0) | broken, void, broken))
+    assert [tuple(map(int, box)) for box in holes.boxes] == [(10, 30, 20, 50)]

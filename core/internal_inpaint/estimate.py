@@ -110,7 +110,8 @@ class _Holes:
     known: list[int] = field(default_factory=list)
 
     def add(self, index: int, data: PictureData) -> None:
-        rows, columns = np.flatnonzero(data.hole.any(axis=1)), np.flatnonzero(data.hole.any(axis=0))
+        hole = data.hole & ~(data.broken & (data.alpha == 0))  # NaN away from the matte is not filled
+        rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
         self.boxes.append((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0))
         self.known.append(int((~(data.hole | data.outside)).sum()))
 
