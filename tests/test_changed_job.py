@@ -197,6 +197,13 @@ def test_a_start_that_holds_nothing_is_refused(sample, refused, tmp_path):
     assert not (tmp_path / "job").exists()
 
 
+def test_a_restart_that_would_discard_its_own_start_is_refused(sample, again, refused):
+    output, work = again
+    options = ("--restart", "--start-from", work, "--steps", "12")
+    assert "leave one of them out" in refused("run", *shot_options(sample, output, work), *FEW, *options)
+    assert weights(work).exists()
+
+
 def test_weights_of_another_network_are_no_start(sample, again, run, tmp_path):
     _, work = again
     output, new = tmp_path / "new" / "clean.####.exr", tmp_path / "new" / "job"

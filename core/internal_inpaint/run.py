@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -215,7 +216,11 @@ def _take_over(context: Context, shot: Shot, writers: Writers | None, mode: Mode
 
 def _refuse_start(job: Job, folder: JobFolder, mode: Mode) -> None:
     """BadInput where a training is to start from a folder that holds nothing."""
-    if mode.train and job.start_from is not None and (mode.restart or not folder.has_trained()):
+    if job.start_from is None or not mode.train:
+        return
+    if mode.restart and os.path.abspath(job.start_from) == os.path.abspath(folder.path):
+        raise BadInput(f"--restart discards the weights in {folder}, which --start-from names: leave one of them out")
+    if mode.restart or not folder.has_trained():
         start_from_folder(job)
 
 
