@@ -13,15 +13,6 @@ from internal_inpaint.errors import BadInput
 from internal_inpaint.methods.implicit.encoders import VGG_CHANNELS, Vgg19
 
 
-def encoder_from(path: str | Path | None, device: torch.device) -> Vgg19 | None:
-    """The encoder from this file; ``None`` without a file: the trainer then uses a built-in encoder.
-
-    Raises:
-        BadInput: as for ``load_vgg19``.
-    """
-    return load_vgg19(Path(path), device) if path else None
-
-
 def load_vgg19(path: Path, device: torch.device) -> Vgg19:
     """VGG-19 from a safetensors file or a torchvision state dict (``vgg19-*.pth``).
 
