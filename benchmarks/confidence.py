@@ -26,9 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 import cv2
 import numpy as np
 import torch
@@ -37,7 +34,7 @@ from scipy.stats import rankdata
 from clips import CACHE, _read, frame_path, parse_size, prepare, read_display
 from internal_inpaint import checkpoints
 from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import enlarged, write_confidence
+from internal_inpaint.confidence.metric import write_confidence
 from internal_inpaint.demo.files import make_sample_shot
 from internal_inpaint.demo.scene import SampleScene
 from internal_inpaint.job import Job
@@ -45,6 +42,7 @@ from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.motion.reprojection import reproject
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
+from internal_inpaint.resample import enlarge_bilinear
 from internal_inpaint.run import run
 from internal_inpaint.shot import FrameStore, ShotSettings, build_store, open_shot
 from internal_inpaint.shot.colour import curve
@@ -159,7 +157,7 @@ def perfect(case: Case, store: FrameStore) -> np.ndarray:
 
 def judged(planes: np.ndarray, error: np.ndarray, hole: np.ndarray) -> tuple[float, list[float]]:
     """Rank correlation with the error, and mean error by fifths, of planes that should be high where it is low."""
-    values = np.stack([enlarged(plane, error.shape[1:]) for plane in planes])[hole]
+    values = np.stack([enlarge_bilinear(plane, error.shape[1:]) for plane in planes])[hole]
     correlation = float(np.corrcoef(rankdata(values), rankdata(error[hole]))[0, 1])
     fifths = np.array_split(error[hole][np.argsort(values, kind="stable")], 5)
     return correlation, [float(part.mean()) for part in fifths]

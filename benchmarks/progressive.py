@@ -16,9 +16,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 import cv2
 import numpy as np
 import torch

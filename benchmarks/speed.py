@@ -14,9 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 

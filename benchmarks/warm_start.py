@@ -14,9 +14,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 from internal_inpaint.demo import make_sample_shot, score_against_truth
 from internal_inpaint.job import Job
 from internal_inpaint.plan import WARM

@@ -4,9 +4,6 @@ import os
 import subprocess
 import sys
 
-import internal_inpaint  # noqa: F401 (first: OpenMP reads how its threads wait when PyTorch is loaded)
-
-# isort: split
 import pytest
 from running import ROOT
 

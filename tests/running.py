@@ -1,27 +1,33 @@
 """The repository, its command line as a user calls it, and what that leaves behind."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import OpenImageIO as oiio
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def internal_inpaint(*arguments, **options):
-    """Run the command line in a process of its own and wait for it."""
-    return subprocess.run(
-        [sys.executable, "-m", "internal_inpaint", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=dict(os.environ, **options.pop("env", {})),
-        **options,
-    )
+def internal_inpaint(*arguments, env=None, cwd=None):
+    """Run the command line in this process: one of its own takes seconds to load PyTorch (``start``)."""
+    from internal_inpaint.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, env or {}),
+        contextlib.chdir(cwd or os.getcwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def shot_options(sample, output, work):

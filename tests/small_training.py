@@ -26,6 +26,9 @@ def with_method(config, **settings):
     return replace(config, method=replace(config.method, **settings))
 
 
+BOTH = with_method(replace(TINY, patience=0), ambiguity=0.1, stabilise=0.2)  # with both regularisers
+
+
 def shot(frames=10, size=(48, 64)):
     """A panning pattern of stripes with a small hole, in [-1, 1]."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)

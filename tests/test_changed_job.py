@@ -9,10 +9,14 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from running import frame, pixels, shot_options
+from small_training import CPU
 
-from internal_inpaint import checkpoints, fit
+from internal_inpaint import checkpoints, fit, plan
+from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS
+from internal_inpaint.training.levels import plan_levels
 
 FEW = ("--quality", "draft", "--device", "cpu", "--progress", "plain", "--frames", "1001-1004")
 
@@ -195,6 +199,42 @@ def test_a_start_that_holds_nothing_is_refused(sample, refused, tmp_path):
     shot = shot_options(sample, tmp_path / "out" / "c.####.exr", tmp_path / "job")
     assert "no checkpoint" in refused("run", *shot, *FEW, *options)
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize("wrong", ["damaged", "older"])
+def test_a_start_that_cannot_be_used_costs_nothing_but_the_start(sample, again, run, tmp_path, wrong):
+    """A node names its last version unasked: a damaged one must not block all later ones."""
+    _, work = again
+    if wrong == "damaged":
+        (weights(work) / "best.safetensors").write_bytes(b"not a tensor")
+    else:
+        about = weights(work) / "training.json"
+        about.write_text(about.read_text().replace('"format": 2', '"format": 1'))
+    new = tmp_path / "new" / "job"
+    shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
+    assert "--start-from is not used" in run("train", *shot, *FEW, "--start-from", work, "--steps", "2")
+    assert not counters(new).warm
+
+
+def test_weights_set_aside_for_a_plate_of_another_size_are_a_start(sample, again, run):
+    """A run on another size of the plate was killed before its first checkpoint."""
+    output, work = again
+    (level,) = JobFolder(work).levels()
+    checkpoints.set_aside(level)
+    level.rename(level.with_name("144x80"))
+    run("train", *shot_options(sample, output, work), *FEW[:-1], "1001-1005", "--steps", "2")
+    assert counters(work).warm
+
+
+def test_a_level_that_starts_untrained_takes_its_whole_budget(again):
+    job = Job(plate="p.####.exr", matte="m.####.exr", output="o.####.exr", quality="draft")
+    config = replace(plan.recipe(job), progressive=PRESETS["standard"].progressive)
+    levels = plan_levels((960, 1706), config, on_cuda=False)
+    whole = [level.budget(plan.whole_budget(job, levels, CPU)) for level in levels]
+    starts = [plan.Start(weights(again[1])), *[plan.Start()] * (len(levels) - 1)]
+    assert plan.budgets_of(job, levels, CPU, starts) == [whole[0].part(plan.WARM), *whole[1:]]
+    asked = replace(job, steps=100)
+    assert plan.budgets_of(asked, levels, CPU, starts) == [level.budget(Budget(100)) for level in levels]
 
 
 def test_a_restart_that_would_discard_its_own_start_is_refused(sample, again, refused):

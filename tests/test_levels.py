@@ -2,6 +2,7 @@
 
 import dataclasses
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from small_training import CPU, save, with_method
 
 from internal_inpaint import checkpoints
+from internal_inpaint.fit import _renew_best_score
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.method import ImplicitMethod
 from internal_inpaint.methods.implicit.networks import NetworkConfig
@@ -258,6 +260,20 @@ def test_a_finer_level_is_never_worse_than_the_one_before_by_its_own_score():
     history = [psnr for _, _, _, psnr in fine.counters.history]
     assert fine.counters.history[0][0] == 0, "scored before the first step"
     assert fine.counters.best_psnr == max(history)
+
+
+def test_where_the_coarser_level_was_trained_further_the_best_is_scored_with_its_new_picture():
+    """Also where the finer level's own budget is used up: its score would else be missing from the report."""
+    coarse, fine = two_trainers()
+    fine.run(Budget(steps=3), Hooks())
+    before = fine.counters.best_psnr
+    fine.counters.prior = "of the coarser level as it was"
+    with torch.no_grad():
+        fine.best = {name: tensor + 0.1 for name, tensor in fine.best.items()}
+    _renew_best_score(fine, SimpleNamespace(trainer=coarse))
+    assert fine.counters.best_psnr < before
+    network = fine.best_network()
+    assert fine.counters.best_psnr == fine.task.score(lambda clip: fine.method.fill(network, clip))
 
 
 def test_finer_levels_bring_back_detail_that_one_level_enlarged_cannot_have():

@@ -24,6 +24,7 @@ from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.inference import fill_frame
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.training.budget import Budget
+from internal_inpaint.training.device import has_bf16
 from internal_inpaint.training.fill_task import FillTask
 from internal_inpaint.training.sampling import DRIFT, HoleSampler, Placement
 from internal_inpaint.training.state import Hooks
@@ -401,6 +402,8 @@ class TestBfloat16:
         assert done.returncode == 0, done.stderr
         done = internal_inpaint("run", *options, env=elsewhere)
         assert done.returncode == 0, done.stderr
+        slow = trained == "bfloat16" and not has_bf16(torch.device("cpu"))
+        assert ("has no instructions for" in done.stdout + done.stderr) == slow
         about = json.loads(next(work.glob("checkpoints/*/step-*/training.json")).read_text())
         assert about["counters"]["bf16"] is (trained == "bfloat16")
         assert about["counters"]["step"] == 3

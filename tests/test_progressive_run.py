@@ -11,7 +11,7 @@ from internal_inpaint import run as engine
 from internal_inpaint.demo import make_sample_shot
 from internal_inpaint.job import Job
 
-STEPS = ("--quality", "standard", "--steps", "16", "--device", "cpu", "--progress", "plain")
+STEPS = ("--quality", "standard", "--steps", "12", "--device", "cpu", "--progress", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def test_a_large_plate_is_learned_at_levels_up_to_its_own_size(large, finished):
     assert percents == sorted(percents)
     steps = [e["step"] for e in events if e.get("step") is not None]
     assert steps == sorted(steps)
-    assert max(steps) == 16
+    assert max(steps) == 12
     summary = json.loads((work / "summary.json").read_text())
-    assert summary["steps"] == 16
+    assert summary["steps"] == 12
     assert (work / "report.html").stat().st_size > 10_000
     for number in large.frames:
         plate, _ = pixels(frame(large.plate, number), "float")

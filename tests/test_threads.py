@@ -8,64 +8,102 @@ import time
 from pathlib import Path
 
 import pytest
-from running import ROOT
+import torch
+from running import ROOT, shot_options
 
-from internal_inpaint import threads
+from internal_inpaint import spinning, threads
+from internal_inpaint.cli import main
 from internal_inpaint_plugin import worker as workers
 
-# For how long a thread spins before it sleeps: in GNU's OpenMP, in LLVM's and Intel's. The policy itself says little:
-# GNU's prints PASSIVE where it is not set, too.
-SPINS = re.compile(r"(?:GOMP_SPINCOUNT|KMP_BLOCKTIME) ?= ?'?(\d+|INFINIT\w+)")
 LOADS_TORCH = ["run", "--plate", "nowhere.####.exr", "--output", "clean.####.exr"]
 SCRIPT = Path(sys.executable).with_name("internal-inpaint")
 
 
 def printed(command, folder, **environment):
     """What a process prints. With OMP_DISPLAY_ENV, an OpenMP runtime prints what it has read when it is loaded."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", threads.NICE)}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in (*spinning.USER_SETTINGS, threads.NICE)
+    }
     # An absolute path, as the process runs in a folder of its own.
     inherited["PYTHONPATH"] = str(ROOT / "core")
-    environment = {**inherited, "OMP_DISPLAY_ENV": "VERBOSE", **environment}
+    environment = {**inherited, **environment}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     return done.stdout + done.stderr
 
 
-WAYS = {
-    "python -m": [sys.executable, "-m", "internal_inpaint", *LOADS_TORCH],
-    "command": [str(SCRIPT), *LOADS_TORCH],
-    "a user's script": [sys.executable, "-c", "import internal_inpaint, torch"],
-    "tests": [sys.executable, "-m", "pytest", "-s", "--collect-only", f"{ROOT}/tests/test_networks.py"],
-}
+# Prints the CPU time of 40 waits of 20 ms, in which OpenMP's second thread spins for as long as it may.
+SPINS = """
+import os, sys, time, types
+import psutil, torch
+from internal_inpaint import spinning
+
+torch.set_num_threads(2)
+spinning.SAMPLE_SECONDS = 0.1
+busy, psutil_times = float(sys.argv[1]), psutil.cpu_times
+# What the system says of each processor: that other programs use this much of it.
+seconds = lambda: types.SimpleNamespace(_asdict=lambda: {"user": busy * time.monotonic(), "idle": 0.0})
+psutil.cpu_times = lambda percpu: [seconds() for _ in psutil_times(percpu=True)]
 
 
-class TestWaiting:
-    @pytest.mark.parametrize("way", WAYS)
-    def test_openmp_is_told_to_wait_passively_before_it_is_loaded(self, way, tmp_path):
-        if not Path(WAYS[way][0]).exists():
-            pytest.skip("the package is not installed in this environment")
-        told = printed(WAYS[way], tmp_path)
-        assert SPINS.findall(told) == ["0"], told
+def cpu_seconds():
+    used = 0.0
+    for _ in range(40):
+        torch.ones(1 << 17).add_(1)
+        before = time.process_time()
+        time.sleep(0.02)
+        used += time.process_time() - before
+    return used
 
-    def test_what_the_user_has_set_stays(self, tmp_path):
-        told = printed(WAYS["a user's script"], tmp_path, OMP_WAIT_POLICY="ACTIVE")
-        assert SPINS.findall(told) not in ([], ["0"]), told
 
-    @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-    def test_a_benchmark_measures_what_users_run(self, path, tmp_path):
-        """Ends each benchmark where it first imports PyTorch, and looks at how OpenMP would wait."""
-        hooked = (
-            "import os, runpy, sys\n"
-            "def hook(event, arguments):\n"
-            "    if event == 'import' and arguments[0] == 'torch':\n"
-            "        print('policy', os.environ.get('OMP_WAIT_POLICY'), flush=True)\n"
-            "        os._exit(0)\n"
-            "sys.addaudithook(hook)\n"
-            f"sys.path.insert(0, {str(path.parent)!r})\n"
-            f"runpy.run_path({str(path)!r}, run_name='read')\n"
-        )
-        told = printed([sys.executable, "-c", hooked], tmp_path)
-        assert "policy PASSIVE" in told or "policy" not in told, told
-        assert "Traceback" not in told, told
+with spinning.limited_while_busy(2):
+    time.sleep(0.5)
+    print(cpu_seconds())
+    threads = len(os.listdir("/proc/self/task"))
+print(cpu_seconds())
+print(threads - len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is GNU's OpenMP that is limited")
+class TestSpinning:
+    def cpu_seconds(self, folder, others, **environment):
+        """CPU time of waiting in a run and after it, and the number of threads that end with the run."""
+        within, after, ended = printed([sys.executable, "-c", SPINS, str(others)], folder, **environment).split()
+        return float(within), float(after), int(ended)
+
+    def test_on_a_busy_machine_openmp_spins_for_a_shorter_time(self, tmp_path):
+        within, after, ended = self.cpu_seconds(tmp_path, others=1.0)
+        assert within < after / 3
+        assert ended > 1, "what limited it is still there"
+
+    def test_on_a_quiet_machine_it_spins_as_it_does_by_itself(self, tmp_path):
+        within, after, ended = self.cpu_seconds(tmp_path, others=0.0)
+        assert within > after / 2
+        assert ended == 1, "the one that watches"
+
+    @pytest.mark.parametrize("setting", [{"GOMP_SPINCOUNT": "300000"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+    def test_what_the_user_has_set_stays(self, setting, tmp_path):
+        _, _, ended = self.cpu_seconds(tmp_path, others=1.0, **setting)
+        assert ended == 0
+
+    def test_a_run_is_watched(self, sample, tmp_path, monkeypatch):
+        watched = []
+        monkeypatch.setattr(spinning, "_watch", lambda threads, runtimes, ended: watched.append(threads))
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        before = torch.get_num_threads()
+        try:
+            options = shot_options(sample, tmp_path / "out" / "clean.####.exr", tmp_path / "job")
+            assert main(["run", *map(str, options), "--frames", "1001", "--steps", "1", "--quality", "draft"]) == 0
+        finally:
+            torch.set_num_threads(before)
+        assert watched == [2]
+
+    @pytest.mark.parametrize(
+        ("others", "threads", "cpus", "expected"),
+        [(0.4, 2, 2, False), (0.6, 2, 2, True), (6.0, 8, 16, False), (9.0, 8, 16, True), (2.0, 2, 2, True)],
+    )
+    def test_threads_wait_for_others_where_these_leave_too_few_processors(self, others, threads, cpus, expected):
+        assert spinning.contended(others, threads, cpus) == expected
 
 
 SAYS_NICE = """#!{python}

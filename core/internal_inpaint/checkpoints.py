@@ -143,6 +143,11 @@ def aside(folder: Path) -> Path | None:
     return next(iter(folder.glob(f"{BEFORE}*")), None)
 
 
+def newest_or_aside(folder: Path) -> Path | None:
+    """The newest complete checkpoint, else the one that is set aside."""
+    return newest(folder) or aside(folder)
+
+
 def remove_set_aside(folder: Path) -> None:
     for left in folder.glob(f"{BEFORE}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -267,6 +272,14 @@ def read_about(checkpoint: Path) -> About:
         return About(config, _counters(about), (height, width), str(about["fingerprint"]), about["seed"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
+
+
+def verified(checkpoint: Path) -> Path:
+    """The checkpoint, if it can be read. Raises ``BadInput`` if it is damaged or of another version."""
+    read_about(checkpoint)
+    for name in (WEIGHTS, BEST, OPTIMISERS):
+        _read(checkpoint, name)
+    return checkpoint
 
 
 def fingerprint_of(checkpoint: Path) -> str:

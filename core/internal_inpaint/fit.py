@@ -17,7 +17,7 @@ from internal_inpaint.events import Events
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.encoders import Vgg19
-from internal_inpaint.plan import Start, about_now, is_warm, starts_of, whole_budget
+from internal_inpaint.plan import Start, about_now, budgets_of, starts_of
 from internal_inpaint.preview import Preview
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
@@ -40,10 +40,9 @@ def fit(
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
     starts = starts_of(context, levels, stores)
-    whole = whole_budget(context.job, levels, context.device, is_warm(starts, levels))
-    if any(start.checkpoint and not start.same for start in starts):
-        context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
-    told = _Reporter(context.events, levels, whole)
+    budgets = budgets_of(context.job, levels, context.device, starts)
+    _tell_starts(context, starts)
+    told = _Reporter(context.events, levels, budgets)
     before: _Fitted | None = None
     trained: list[TrainedLevel] = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
@@ -62,7 +61,7 @@ def fit(
             should_stop=context.stop,
         )
         try:
-            trainer.run(level.budget(whole), hooks)
+            trainer.run(budgets[number], hooks)
         except Diverged:
             raise TrainingDiverged(
                 "the training diverged again and again, even with smaller steps: "
@@ -106,12 +105,12 @@ def require_checkpoint(folder: JobFolder) -> None:
         raise BadInput(f"{folder} has no checkpoint to render from: run `internal-inpaint train` on it first")
 
 
-def warn_of_precision(trained: TrainedShot, context: Context) -> None:
-    """Say why a shot that was trained in bfloat16 renders slowly where the device lacks it."""
-    if trained.precision == "bfloat16" and not has_bf16(context.device):
+def warn_of_precision(trained_in: str, context: Context) -> None:
+    """Say why a shot that was trained in bfloat16 is slow where the device lacks it."""
+    if trained_in == "bfloat16" and not has_bf16(context.device):
         context.events.tell(
             warning="the shot was trained in bfloat16, which this device has no instructions for: "
-            "rendering is slower here than where it was trained"
+            "everything is slower here than where it was trained"
         )
 
 
@@ -162,6 +161,15 @@ class _Fitted:
         return _trained_level(trainer.method, trainer.best_network(), self.store, self.views, trainer.counters)
 
 
+def _tell_starts(context: Context, starts: list[Start]) -> None:
+    """Say where the weights come from, if they are not those of the same training."""
+    warm = [start.checkpoint for start in starts if start.checkpoint is not None and not start.same]
+    if any(context.folder.checkpoints in checkpoint.parents for checkpoint in warm):
+        context.events.tell(stage="train", message="the shot has changed: continuing from the weights that there are")
+    elif warm:
+        context.events.tell(stage="train", message=f"continuing from the weights in {context.job.start_from}")
+
+
 def _begin(
     context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, start: Start
 ) -> _Fitted:
@@ -171,6 +179,8 @@ def _begin(
     checkpoints.remove_unfinished(place)
     if start.same:
         bf16 = about_now(start.checkpoint).counters.bf16
+        if before is None:
+            warn_of_precision(precision(bf16), context)
     else:
         # All levels of a shot have one precision, also where another machine trains the finer ones.
         bf16 = before.trainer.counters.bf16 if before else trains_in_bf16(context.device)
@@ -207,10 +217,12 @@ def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Contex
 
 
 def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
-    """Find the best anew where the coarser level has been trained further since: it scored with another prior."""
-    prior = "" if before is None else checkpoints.digest_of(before.trainer.best)
-    if trainer.counters.prior != prior:
-        trainer.counters.prior, trainer.counters.best_psnr = prior, None
+    """Score the best weights again where the coarser level was trained further since: their prior is another one."""
+    counters, prior = trainer.counters, "" if before is None else checkpoints.digest_of(before.trainer.best)
+    if counters.prior != prior:
+        counters.prior = prior
+        if counters.history:
+            counters.best_psnr = trainer.task.score(partial(trainer.method.fill, trainer.best_network()))
 
 
 def _vgg19(config: TrainingConfig, context: Context) -> Vgg19 | None:
@@ -239,11 +251,12 @@ def _on_device(store: FrameStore, context: Context) -> tuple[torch.Tensor, torch
 class _Reporter:
     """A level's progress, told as that of the whole training."""
 
-    def __init__(self, events: Events, levels: tuple[Level, ...], whole: Budget) -> None:
+    def __init__(self, events: Events, levels: tuple[Level, ...], budgets: list[Budget]) -> None:
         self._events, self._levels = events, levels
-        # Each level takes its share rounded, and one step at least: together not always what was asked for.
-        parts = [level.budget(whole).steps for level in levels]
-        self._steps = None if whole.steps is None else sum(parts)
+        steps = [budget.steps for budget in budgets]
+        self._steps = None if None in steps else sum(steps)
+        sizes = [budget.seconds or budget.steps for budget in budgets]
+        self._shares = [size / sum(sizes) for size in sizes]
         self._number, self._steps_before = 0, 0
 
     def begin(self, number: int, trainer: Trainer) -> None:
@@ -263,8 +276,8 @@ class _Reporter:
         left = progress.eta_s
         if left is not None and progress.progress < 1:
             # The other levels are taken to go at this one's pace.
-            later = sum(level.share for level in self._levels[self._number + 1 :])
-            left += later * left / (self._levels[self._number].share * (1 - progress.progress))
+            later = sum(self._shares[self._number + 1 :])
+            left += later * left / (self._shares[self._number] * (1 - progress.progress))
         self._events.tell(
             step=self._steps_before + progress.step,
             steps=self._steps,
@@ -280,5 +293,4 @@ class _Reporter:
         self._events.tell(step=self._steps_before, psnr=counters.best_psnr, eta_s=None, progress=self._share(1.0))
 
     def _share(self, of_level: float) -> float:
-        done = sum(level.share for level in self._levels[: self._number])
-        return min(1.0, done + of_level * self._levels[self._number].share)
+        return min(1.0, sum(self._shares[: self._number]) + of_level * self._shares[self._number])

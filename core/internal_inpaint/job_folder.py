@@ -156,8 +156,7 @@ class JobFolder:
         Raises:
             BadInput: the folder holds the weights of a different job.
         """
-        # A checkpoint is set aside, as "before-step-...", for a training that has none of its own yet.
-        if not self.job_file.exists() or not (self.has_trained() or any(self.checkpoints.glob("*/before-step-*"))):
+        if not self.job_file.exists() or not self.has_trained():
             return
         try:
             before = self.read_job()

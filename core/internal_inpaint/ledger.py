@@ -27,8 +27,9 @@ class Ledger:
     def __init__(self, path: Path, writer: Writer) -> None:
         self._path, self._writer = path, writer
         self._frames: dict[str, list] = {}  # [size, time, key] of each file
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            self._frames = dict(json.loads(path.read_text())["frames"])
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            frames = json.loads(path.read_text())["frames"]
+            self._frames = {frame: entry for frame, entry in frames.items() if isinstance(entry, list)}
 
     def has(self, frame: int, key: str) -> bool:
         """Whether the existing file is this job's and was made with ``key``."""

@@ -59,17 +59,13 @@ def _as_begun(level: Level, folder: JobFolder) -> Level:
     return replace(level, config=config)
 
 
-def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device, warm: bool = False) -> Budget:
-    """The job's budget for all levels together, else the preset's for this kind of device.
-
-    Args:
-        warm: the training starts from weights that were trained before; the preset's budget is then ``WARM`` of it.
-    """
-    config, share = recipe(job), WARM if warm else 1.0
+def whole_budget(job: Job, levels: tuple[Level, ...], device: torch.device) -> Budget:
+    """The job's budget for all levels together, else the preset's for this kind of device."""
+    config = recipe(job)
     if job.steps is None and job.time is None:
         if device.type == "cpu" and config.cpu_seconds is not None:
-            return Budget(seconds=share * config.cpu_seconds)
-        return Budget(steps=round(share * whole_steps(levels, config)))
+            return Budget(seconds=config.cpu_seconds)
+        return Budget(steps=whole_steps(levels, config))
     return Budget(job.steps, job.time)
 
 
@@ -86,12 +82,36 @@ class Start:
     same: bool = False
 
 
+def budgets_of(job: Job, levels: tuple[Level, ...], device: torch.device, starts: list[Start]) -> list[Budget]:
+    """Each level's budget. A level that starts from trained weights gets ``WARM`` of the preset's."""
+    whole = whole_budget(job, levels, device)
+    budgets = [level.budget(whole) for level in levels]
+    if job.steps is not None or job.time is not None:
+        return budgets
+    return [
+        budget.part(WARM) if _is_warm(start, level) else budget
+        for budget, start, level in zip(budgets, starts, levels, strict=True)
+    ]
+
+
+def _is_warm(start: Start, level: Level) -> bool:
+    """Whether a level's training continues that of another shot, now or since an earlier attempt.
+
+    Weights of another network are no start: the training begins anew, and takes its whole budget.
+    """
+    if start.checkpoint is None:
+        return False
+    about = about_now(start.checkpoint)
+    return about.counters.warm if start.same else about.config.method.network == level.config.method.network
+
+
 def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Start]:
     """What each level starts from: its own checkpoint, else one of another level or folder that is like it."""
-    like = _alike(context, {level.name for level in levels})
+    places = [context.folder.level(level.name) for level in levels]
+    has_all = all(map(checkpoints.newest_or_aside, places))
+    like = [] if has_all else _alike(context, {level.name for level in levels})
     starts = []
-    for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        place = context.folder.level(level.name)
+    for number, (level, store, place) in enumerate(zip(levels, stores, places, strict=True)):
         own = checkpoints.newest(place)
         if own is not None:
             starts.append(Start(own, checkpoints.fingerprint_of(own) == store.fingerprint))
@@ -111,7 +131,17 @@ def _alike(context: Context, names: set[str]) -> list[Path]:
     former = [checkpoint for checkpoint in _newest_by_size(context.folder) if checkpoint.parent.name not in names]
     if former or context.job.start_from is None:
         return former
-    return _newest_by_size(JobFolder(Path(context.job.start_from)))
+    # What cannot be used as a start must not prevent the training: a node names the last version unasked.
+    try:
+        return [_undamaged(checkpoint) for checkpoint in _newest_by_size(JobFolder(Path(context.job.start_from)))]
+    except BadInput as error:
+        reason = str(error).rpartition(": ")[0]
+        context.events.tell(warning=f"--start-from is not used, the training starts from scratch: {reason}")
+        return []
+
+
+def _undamaged(checkpoint: Path) -> Path:
+    return checkpoints.read_newest(checkpoint, checkpoints.verified)
 
 
 def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) -> Start:
@@ -121,29 +151,10 @@ def _start_like(checkpoint: Path, level: Level, store: FrameStore, seed: int) ->
     return Start(checkpoint, same)
 
 
-def is_warm(starts: list[Start], levels: tuple[Level, ...]) -> bool:
-    """Whether this training continues that of another shot, now or since an earlier attempt.
-
-    Weights of another network are no start: the training begins anew, and takes its whole budget.
-    """
-    for start, level in zip(starts, levels, strict=True):
-        if start.checkpoint is not None:
-            about = about_now(start.checkpoint)
-            if about.counters.warm if start.same else about.config.method.network == level.config.method.network:
-                return True
-    return False
-
-
-def start_from_folder(job: Job) -> list[Path]:
-    """The newest checkpoint of each level of the job folder that ``start_from`` names, the coarsest first.
-
-    Raises:
-        BadInput: there is none.
-    """
-    found = _newest_by_size(JobFolder(Path(job.start_from)))
-    if not found:
+def refuse_empty_start(job: Job) -> None:
+    """BadInput if the job folder that ``start_from`` names was not trained."""
+    if not JobFolder(Path(job.start_from)).has_trained():
         raise BadInput(f"--start-from {job.start_from} has no checkpoint: name a job folder that was trained")
-    return found
 
 
 def threads_of(folder: JobFolder) -> int | None:
@@ -153,7 +164,7 @@ def threads_of(folder: JobFolder) -> int | None:
 
 
 def _newest_by_size(folder: JobFolder) -> list[Path]:
-    found = [newest for newest in map(checkpoints.newest, folder.levels()) if newest]
+    found = [weights for weights in map(checkpoints.newest_or_aside, folder.levels()) if weights]
     return sorted(found, key=lambda checkpoint: about_now(checkpoint).size)
 
 

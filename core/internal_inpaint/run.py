@@ -29,12 +29,13 @@ from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.plan import levels_of, recipe, start_from_folder, threads_of
+from internal_inpaint.plan import levels_of, recipe, refuse_empty_start, threads_of
 from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.spinning import limited_while_busy
 from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
 from internal_inpaint.training.levels import Level
@@ -100,7 +101,13 @@ def run(
                 home.refuse_other(job)
             events = Events(home, display)
             with _ending_told(events, stop, home), events.heartbeat():
-                return _steps(Context(job, home, device_of(job), events, stop), mode, opened)
+                context = Context(job, home, device_of(job), events, stop)
+                if opened is None:
+                    # A training goes on, and is rendered, with as many threads as it has had: the same bits.
+                    earlier = None if mode.restart else threads_of(home)
+                    apply_threads(choose_threads(job.threads, earlier=earlier))
+                with limited_while_busy(torch.get_num_threads()):
+                    return _steps(context, mode, opened)
     except OSError as error:
         raise as_user_error(error, str(error.filename or folder)) from error
 
@@ -108,10 +115,6 @@ def run(
 def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | None) -> Result:
     started, lap = time.monotonic(), _Laps()
     context.events.tell(stage="open", progress=0.0)
-    if opened is None:
-        # What was trained with so many threads goes on and is rendered with as many: the same bits.
-        earlier = None if mode.restart else threads_of(context.folder)
-        apply_threads(choose_threads(context.job.threads, earlier=earlier))
     shot, writers = opened or open_(context.job, mode)
     _take_over(context, shot, writers, mode)
 
@@ -131,7 +134,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
         trained = fit(context, shot, levels, stores, preview)
     else:
         trained = load_trained(context.folder, levels, stores, shot, context.device)
-        warn_of_precision(trained, context)
+        warn_of_precision(trained.precision, context)
     if mode.runtime == "onnx":
         if trained.precision != "float32":
             context.events.tell(warning=f"onnxruntime computes in float32 what was trained in {trained.precision}")
@@ -221,7 +224,7 @@ def _refuse_start(job: Job, folder: JobFolder, mode: Mode) -> None:
     if mode.restart and os.path.abspath(job.start_from) == os.path.abspath(folder.path):
         raise BadInput(f"--restart discards the weights in {folder}, which --start-from names: leave one of them out")
     if mode.restart or not folder.has_trained():
-        start_from_folder(job)
+        refuse_empty_start(job)
 
 
 def _phases(job: Job, shot: Shot, mode: Mode) -> list[str]:

@@ -1,9 +1,4 @@
-"""CPU use of a run: the number of threads, how they wait for each other, and their priority.
-
-PyTorch uses OpenMP on the CPU. By default, OpenMP's threads spin while they wait for each other. On a machine with
-other busy programs, they wait for a thread that has no core, and the spinning keeps that core from it: a training
-becomes many times slower (docs/benchmarks.md, "On a busy machine"). With ``OMP_WAIT_POLICY=PASSIVE`` they sleep
-instead. An OpenMP runtime reads the variable when it is loaded, so ``import internal_inpaint`` sets it.
+"""CPU use of a run: the number of threads and their priority. How they wait for each other: ``spinning``.
 
 Importing this module loads the standard library only. Functions that import more document it.
 """
@@ -19,17 +14,6 @@ from pathlib import Path
 NICE = "INTERNAL_INPAINT_NICE"
 AUTOGROUP = Path("/proc/self/autogroup")
 SAMPLE_SECONDS = 0.2
-
-
-def wait_passively() -> None:
-    """Make OpenMP's threads sleep while they wait, in this process and in its child processes.
-
-    This has an effect only before OpenMP is loaded, which ``import torch`` does. ``OMP_WAIT_POLICY`` is part of the
-    OpenMP specification and works with every runtime in PyTorch's wheels: GNU's (Linux) then spins 0 times, LLVM's
-    (macOS) and Intel's (Windows) block after 0 ms. A value that the user has set is not changed, and
-    ``GOMP_SPINCOUNT`` and ``KMP_BLOCKTIME`` take precedence over it.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def lower_priority() -> None:

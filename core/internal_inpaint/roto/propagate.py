@@ -122,7 +122,8 @@ def _predict(
     else:
         mattes, task.predicted = new_memory_map(unfinished, np.float16, shape), 0
     network, start = trainer.best_network(), hooks.clock() - counters.seconds
-    reported = saved = hooks.clock()
+    began, first = hooks.clock(), task.predicted
+    reported = saved = began
     while task.predicted < count:
         index = task.predicted
         if index in references:
@@ -136,7 +137,7 @@ def _predict(
         if now - reported >= 1.0:
             reported = now
             share = TRAINING + (1 - TRAINING) * task.predicted / count
-            left = (count - task.predicted) * (now - saved) / max(1, task.predicted)
+            left = (count - task.predicted) * (now - began) / (task.predicted - first)
             hooks.report(Progress(counters.step, None, share, _last_loss(trainer), None, left))
         if stopping or now - saved >= hooks.checkpoint_seconds:
             saved = now

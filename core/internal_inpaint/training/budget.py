@@ -27,6 +27,12 @@ class Budget:
         by_time = seconds / self.seconds if self.seconds else float(self.seconds is not None)
         return min(1.0, max(by_steps, by_time))
 
+    def part(self, share: float) -> Budget:
+        """This share of the budget; at least one step."""
+        steps = None if self.steps is None else max(1, round(self.steps * share))
+        seconds = None if self.seconds is None else self.seconds * share
+        return Budget(steps, seconds)
+
     def less(self, seconds: float) -> Budget:
         """The same budget with this much time reserved for other work, at most half of the budget's time."""
         if self.seconds is None or not seconds:

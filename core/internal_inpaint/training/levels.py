@@ -34,9 +34,7 @@ class Level:
 
     def budget(self, total: Budget) -> Budget:
         """This level's part of a run's budget."""
-        steps = None if total.steps is None else max(1, round(total.steps * self.share))
-        seconds = None if total.seconds is None else total.seconds * self.share
-        return Budget(steps, seconds)
+        return total.part(self.share)
 
 
 def plan_levels(
