@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from internal_inpaint.training.config import PRESETS, TrainingConfig, with_netwo
 from internal_inpaint.training.validation import HeldOut, held_out_psnr
 from learned import Learned, learn, with_method
 from metrics import flows, psnr_in_hole
-from quality import Results, table
+from quality import Results, collect, table
 
 STANDARD = PRESETS["standard"]
 NETWORKS: dict[str, TrainingConfig] = {
@@ -236,22 +236,12 @@ def planned(options: argparse.Namespace) -> dict[Trial, Shot]:
 
 def study(options: argparse.Namespace) -> int:
     """Measure what is missing, print the tables; 0, or 1 if any training failed."""
-    results, trials, failed = Results(options.save), planned(options), 0
+    results, trials = Results(options.save), planned(options)
     missing = [trial for trial in trials if results.find(trial) is None]
     # Fresh processes: one forked from a process whose threads have multiplied matrices may hang.
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(measure, trial, trials[trial]): trial for trial in missing}
-        for done, future in enumerate(as_completed(running), 1):
-            trial = running[future]
-            line = f"[{done}/{len(missing)}] {trial.clip}, {trial.variant}, {trial.budget}: "
-            try:
-                found = future.result()
-            except Exception as error:  # one that fails must not cost the figures of the others
-                failed += 1
-                print(f"{line}failed, {error}", file=sys.stderr, flush=True)
-                continue
-            results.add(trial, found)
-            print(line + ", ".join(f"{k} {v:g}" for k, v in found.items()), file=sys.stderr, flush=True)
+        failed = collect(running, results, lambda trial: f"{trial.clip}, {trial.variant}, {trial.budget}")
     print(REPORTS[options.study](results, list(trials)))
     return 1 if failed else 0
 

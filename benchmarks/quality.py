@@ -18,8 +18,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -217,6 +217,22 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def collect(running: dict[Future, Hashable], results: Results, name: Callable[[Hashable], str]) -> int:
+    """Add what measurements give as they end, and print it. Returns how many of them failed."""
+    failed = 0
+    for done, future in enumerate(as_completed(running), 1):
+        line = f"[{done}/{len(running)}] {name(running[future])}: "
+        try:
+            found = future.result()
+        except Exception as error:  # one that fails must not cost the figures of the others
+            failed += 1
+            print(f"{line}failed, {error}", file=sys.stderr, flush=True)
+            continue
+        results.add(running[future], found)
+        print(line + ", ".join(f"{key} {value:g}" for key, value in found.items()), file=sys.stderr, flush=True)
+    return failed
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is missing, print the tables; 0, or 1 if any measurement failed."""
     options = _parse_arguments(arguments)
@@ -232,24 +248,9 @@ def main(arguments: list[str] | None = None) -> int:
                 shots[wanted[-1]] = shot
 
     missing = [m for m in wanted if m.method in options.redo or results.find(m) is None]
-    failed = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         running = {pool.submit(measure, m, shots[m], options.sheets): m for m in missing}
-        for done, future in enumerate(as_completed(running), 1):
-            made = running[future]
-            line = f"[{done}/{len(missing)}] {made.protocol} {made.clip} {made.method}: "
-            try:
-                scores = future.result()
-            except Exception as error:  # one that fails must not cost the figures of the others
-                failed += 1
-                print(f"{line}failed, {error}", file=sys.stderr, flush=True)
-                continue
-            results.add(made, scores)
-            print(
-                line + ", ".join(f"{key} {value}" for key, value in scores.items()),
-                file=sys.stderr,
-                flush=True,
-            )
+        failed = collect(running, results, lambda m: f"{m.protocol} {m.clip} {m.method}")
     print(report(results, wanted))
     return 1 if failed else 0
 

@@ -62,3 +62,10 @@ def fills(t, network=None):
     trained = TrainedShot([level], WorkingSpace.for_range(0.0, 1.0), level.size)
     everywhere = torch.ones(trained.size, dtype=torch.bool)
     return torch.stack([trained.fill(index, everywhere) for index in range(len(frames))])
+
+
+def assert_same_training(one, other):
+    """Whether two trainers have the same weights, bit for bit, in training and at their best."""
+    for weights, others in ((one.network.state_dict(), other.network.state_dict()), (one.best, other.best)):
+        for name, tensor in weights.items():
+            assert torch.equal(tensor, others[name]), name

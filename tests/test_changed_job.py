@@ -68,6 +68,19 @@ def counters(work):
     return checkpoints.read_about(weights(work)).counters
 
 
+def changed_mattes(sample, folder, change, channels=("A",)):
+    """The sample's mattes of four frames ``[h, w, 1]``, changed, in a folder of their own."""
+    folder.mkdir()
+    for number in range(1001, 1005):
+        matte, spec = pixels(frame(sample.matte, number), "float")
+        spec.nchannels, spec.channelnames = len(channels), channels
+        image = oiio.ImageOutput.create(str(folder / f"matte.{number}.exr"))
+        image.open(str(folder / f"matte.{number}.exr"), spec)
+        image.write_image(change(matte))
+        image.close()
+    return folder
+
+
 def warm(work):
     messages = [
         json.loads(line).get("message") or "" for line in (Path(work) / "events.jsonl").read_text().splitlines()
@@ -98,14 +111,7 @@ def test_another_frame_range_continues_from_the_weights_there_are(sample, again,
 
 def test_a_moved_matte_continues_and_an_unchanged_one_does_not(sample, again, run, tmp_path):
     output, work = again
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for number in range(1001, 1005):
-        matte, spec = pixels(frame(sample.matte, number), "float")
-        image = oiio.ImageOutput.create(str(moved / f"matte.{number}.exr"))
-        image.open(str(moved / f"matte.{number}.exr"), spec)
-        image.write_image(np.roll(matte, 9, axis=1))
-        image.close()
+    moved = changed_mattes(sample, tmp_path / "moved", lambda matte: np.roll(matte, 9, axis=1))
     run("run", "--plate", sample.plate, "--matte", moved, "--output", output, "--work", work, *FEW, "--steps", "12")
     assert warm(work)
     assert counters(work).warm
@@ -175,15 +181,9 @@ def test_weights_set_aside_are_no_free_folder(sample, again, refused):
 def test_another_matte_channel_renders_again_although_the_hole_is_the_same(sample, again, run, tmp_path):
     """What the network sees is the hole; how opaque the fill is, the matte says."""
     output, work = again
-    two = tmp_path / "two"
-    two.mkdir()
-    for number in range(1001, 1005):
-        matte, spec = pixels(frame(sample.matte, number), "float")
-        spec.nchannels, spec.channelnames = 2, ("A", "thin")
-        image = oiio.ImageOutput.create(str(two / f"matte.{number}.exr"))
-        image.open(str(two / f"matte.{number}.exr"), spec)
-        image.write_image(np.concatenate([matte, 0.5 * matte], axis=2))
-        image.close()
+    two = changed_mattes(
+        sample, tmp_path / "two", lambda matte: np.concatenate([matte, 0.5 * matte], axis=2), ("A", "thin")
+    )
     shot = ("--plate", sample.plate, "--matte", two, "--output", output, "--work", work)
     soft = (*FEW, "--steps", "12", "--grow", "0", "--feather", "0")
     run("run", *shot, *soft, "--matte-channel", "A")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_training import CPU, save, with_method
+from small_training import CPU, assert_same_training, save, with_method
 
 from internal_inpaint import checkpoints
 from internal_inpaint.fit import _renew_best_score
@@ -250,8 +250,7 @@ def test_a_finer_level_stopped_and_resumed_ends_as_if_it_had_not_been(tmp_path):
     _, part = two_trainers()
     checkpoints.resume(part, checkpoints.newest(tmp_path), "shot")
     part.run(Budget(steps=9), Hooks())
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, part.network.state_dict()[name]), name
+    assert_same_training(whole, part)
 
 
 def test_a_finer_level_is_never_worse_than_the_one_before_by_its_own_score():

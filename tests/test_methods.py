@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from running import frame, internal_inpaint, pixels, shot_options
 from safetensors.torch import load_file
-from small_training import CPU, SHOT, TINY, save, shot, stop_at
+from small_training import CPU, SHOT, TINY, assert_same_training, save, shot, stop_at
 from torch import nn
 
 from internal_inpaint import checkpoints
@@ -302,8 +302,7 @@ class TestAdversary:
         part = trainer_of(Adversarial(), *shot(), config)
         checkpoints.resume(part, newest, SHOT)
         assert part.run(Budget(steps=16), Hooks())
-        for name, tensor in whole.network.state_dict().items():
-            assert torch.equal(tensor, part.network.state_dict()[name]), name
+        assert_same_training(whole, part)
         for name, optimiser_ in whole.optimisers.items():
             states = optimiser_.state_dict()["state"], part.optimisers[name].state_dict()["state"]
             assert states[0].keys() == states[1].keys()

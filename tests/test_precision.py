@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from small_training import SHOT, TINY, fills, save, shot, stop_at, trainer, with_method
+from small_training import SHOT, TINY, assert_same_training, fills, save, shot, stop_at, trainer, with_method
 
 from internal_inpaint import checkpoints
 from internal_inpaint.methods.implicit.networks import KINDS, InpaintNetwork, NetworkConfig, initialise
@@ -109,5 +109,4 @@ def test_stopped_and_resumed_in_bfloat16_it_ends_as_if_it_had_not_been(both, tmp
     checkpoints.resume(part, checkpoints.newest(tmp_path), SHOT)
     assert part.counters.bf16
     assert part.run(Budget(steps=STEPS), Hooks())
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, part.network.state_dict()[name]), name
+    assert_same_training(whole, part)

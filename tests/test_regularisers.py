@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_training import BOTH, CPU, SHOT, TINY, save, stop_at, trainer, with_method
+from small_training import BOTH, CPU, SHOT, TINY, assert_same_training, save, stop_at, trainer, with_method
 
 from internal_inpaint import checkpoints
 from internal_inpaint.methods.implicit.config import ImplicitConfig
@@ -97,10 +97,7 @@ class TestPhase:
             part = trainer(config)
             checkpoints.resume(part, checkpoints.newest(tmp_path), SHOT)
         assert part.run(Budget(steps=16), Hooks())
-        for name, tensor in whole.network.state_dict().items():
-            assert torch.equal(tensor, part.network.state_dict()[name]), name
-        for name, tensor in whole.best.items():
-            assert torch.equal(tensor, part.best[name]), name
+        assert_same_training(whole, part)
         assert whole.counters.best_step == part.counters.best_step
 
     def test_earlier_bests_are_forgotten_once_they_have_settled(self, monkeypatch):

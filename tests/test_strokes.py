@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_training import CPU, TINY, save, with_method
+from small_training import CPU, TINY, assert_same_training, save, with_method
 
 from internal_inpaint import checkpoints
 from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
@@ -131,8 +131,7 @@ def test_interrupted_training_with_strokes_ends_with_the_same_weights(tmp_path):
     np.random.seed(5)  # noqa: NPY002 (whatever else draws from the global generator must not matter)
     checkpoints.resume(part, checkpoints.newest(tmp_path), "shot")
     assert part.run(Budget(steps=11), Hooks())
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, part.network.state_dict()[name]), name
+    assert_same_training(whole, part)
 
 
 class TestNetworkChoice:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from running import ROOT
-from small_training import SHOT, TINY, save, stop_at, trainer, with_method
+from small_training import SHOT, TINY, assert_same_training, save, stop_at, trainer, with_method
 
 from internal_inpaint import checkpoints
 from internal_inpaint.methods.base import hidden_filters, parameters_of
@@ -45,10 +45,7 @@ def test_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_one
         torch.rand(7)  # whatever else has drawn from the global generator must not matter
         checkpoints.resume(part, checkpoints.newest(tmp_path), SHOT)
     assert part.run(Budget(steps=23), Hooks())
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, part.network.state_dict()[name]), name
-    for name, tensor in whole.best.items():
-        assert torch.equal(tensor, part.best[name]), name
+    assert_same_training(whole, part)
     assert [h[3] for h in whole.counters.history] == [h[3] for h in part.counters.history]
 
 

@@ -99,15 +99,15 @@ class Setting:
     """
 
     help: str
-    kind: Kind
-    group: str
-    verbs: tuple[str, ...]
-    choices: tuple[str, ...]
-    absent: str
-    metavar: str | None
-    may_change: bool
-    retrains: bool
-    see: str
+    kind: Kind = TEXT
+    group: str = TRAINING
+    verbs: tuple[str, ...] = INPAINTS
+    choices: tuple[str, ...] = ()
+    absent: str = ""
+    metavar: str | None = None
+    may_change: bool = False
+    retrains: bool = False
+    see: str = ""
     name: str = ""
     types: tuple[type, ...] = ()
     required: bool = False
@@ -117,6 +117,11 @@ class Setting:
     def option(self) -> str:
         """How refusals name it: the command-line option, or the key of job.json."""
         return "--" + self.name.replace("_", "-") if self.verbs else self.name
+
+    @property
+    def placeholder(self) -> str | None:
+        """What stands for a value in ``--help``; ``None``: the choices do."""
+        return self.metavar or (None if self.choices else self.kind.metavar)
 
     @property
     def is_path(self) -> bool:
@@ -191,34 +196,9 @@ class Setting:
             raise BadInput(f"{self.option} {value!a} contains a NUL character, which no path or name can: remove it")
 
 
-def setting(
-    help: str,
-    *,
-    default: Any = MISSING,
-    kind: Kind = TEXT,
-    group: str = TRAINING,
-    verbs: tuple[str, ...] = INPAINTS,
-    choices: tuple[str, ...] = (),
-    absent: str = "",
-    metavar: str | None = None,
-    may_change: bool = False,
-    retrains: bool = False,
-    see: str = "",
-) -> Any:
+def setting(help: str, *, default: Any = MISSING, **declared: Any) -> Any:
     """Declare a dataclass field as a job's setting; the arguments are ``Setting``'s."""
-    declared = Setting(
-        help=help,
-        kind=kind,
-        group=group,
-        verbs=verbs,
-        choices=choices,
-        absent=absent,
-        metavar=metavar if metavar or choices else kind.metavar,
-        may_change=may_change,
-        retrains=retrains,
-        see=see,
-    )
-    return field(default=default, metadata={"setting": declared})
+    return field(default=default, metadata={"setting": Setting(help=help, **declared)})
 
 
 def settings_of(job_class: type) -> dict[str, Setting]:

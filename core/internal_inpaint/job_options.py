@@ -33,7 +33,7 @@ def add_job_options(parser: argparse.ArgumentParser, verb: str) -> None:
                 if declared.is_switch:
                     group.add_argument(declared.option, action="store_true", default=None, help=help)
                 else:
-                    group.add_argument(declared.option, type=declared.parsed, metavar=declared.metavar, help=help)
+                    group.add_argument(declared.option, type=declared.parsed, metavar=declared.placeholder, help=help)
 
 
 def job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
