@@ -97,7 +97,7 @@ def measured(command: list[str]) -> tuple[str, float, float]:
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     done = subprocess.run(child, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr}")
+        sys.exit(f"{' '.join(command)}: exit code {done.returncode} (a signal: 256 less): {done.stderr}")
     printed, _, figures = done.stdout.rstrip().rpartition("\n")
     seconds, kibibytes = map(float, figures.split())
     return printed, seconds, kibibytes / 1024
