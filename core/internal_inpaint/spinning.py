@@ -62,15 +62,17 @@ def contended(others: float, threads: int, cpus: int) -> bool:
 
 
 def _watch(threads: int, runtimes: list[ctypes.CDLL], ended: threading.Event) -> None:
-    cpus = usable_cpus()
-    usage, team = _OthersUsage(cpus), None
-    while not ended.wait(SAMPLE_SECONDS):
-        busy = contended(usage.since_last(), threads, len(cpus))
-        if busy and team is None:
-            team = _IdleTeam(runtimes, len(cpus) + 1)
-        elif not busy and team is not None:
-            team.end()
-            team = None
+    cpus, team = usable_cpus(), None
+    # A system that does not say what its processors do: the threads spin as they do by themselves.
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
+        usage = _OthersUsage(cpus)
+        while not ended.wait(SAMPLE_SECONDS):
+            busy = contended(usage.since_last(), threads, len(cpus))
+            if busy and team is None:
+                team = _IdleTeam(runtimes, len(cpus) - threads + 2)
+            elif not busy and team is not None:
+                team.end()
+                team = None
     if team is not None:
         team.end()
 
@@ -109,6 +111,10 @@ class _IdleTeam:
     GNU's OpenMP has no function that changes for how long its threads spin. But while a process has more OpenMP
     threads than processors, they spin 1,000 times instead of 300,000 (libgomp's manual, ``GOMP_SPINCOUNT``). So a
     team that only sleeps limits the spinning of the others, without changing what they compute.
+
+    Args:
+        runtimes: GNU's OpenMP libraries.
+        size: threads of the team, with its own first one, which OpenMP does not count.
     """
 
     def __init__(self, runtimes: list[ctypes.CDLL], size: int) -> None:
