@@ -55,12 +55,23 @@ def cpu_seconds():
     return used
 
 
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+torch.ones(1 << 17).add_(1)
+without = threads()
 with spinning.limited_while_busy(2):
-    time.sleep(0.5)
+    # One thread watches, and two are the team that limits the spinning: on a busy machine they take a while.
+    limits = busy and not any(name in os.environ for name in spinning.USER_SETTINGS)
+    until = time.monotonic() + (60 if limits else 0.5)
+    while threads() < without + 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(0.2)
     print(cpu_seconds())
-    threads = len(os.listdir("/proc/self/task"))
+    within = threads()
 print(cpu_seconds())
-print(threads - len(os.listdir("/proc/self/task")))
+print(within - threads())
 """
 
 
