@@ -1,11 +1,11 @@
 """What a training loses on a machine that other programs use, and what they lose to it.
 
-    python benchmarks/busy.py [--repeat 3] [--others 0,2] [--size 96x56] [--steps 12] [--seconds 12]
+    python benchmarks/busy.py [--repeat 3] [--others 0,2] [--spins 300000,0] [--size 96x56] [--steps 12]
 
 Trains a small shot with the preset ``standard``, on one and two threads. While OpenMP's threads wait for each other,
-they spin as the engine lets them (``spinning``), as GNU's runtime does if nothing is set (300,000 times), or not at
-all; the last rows are at a lower priority, as a host starts a worker. ``--others`` says how many processes are busy
-beside it. All rows take turns, so that whatever else the machine does falls on all of them. Prints medians:
+they spin as the engine lets them (``spinning``) or so many times (``--spins``; GNU's runtime takes 300,000 if nothing
+is set); the last rows are at a lower priority, as a host starts a worker. ``--others`` says how many processes are
+busy beside it. All rows take turns, so that whatever else the machine does falls on all of them. Prints medians:
 
 - wall time and processor time of a training step, after three seconds that are not counted, and the wall time over
   that of spinning on the same number of threads with nothing beside it;
@@ -49,11 +49,12 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--others", default="0,2", help="busy processes beside the training")
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--spins", default="300000,0", help="fixed limits to compare with")
     parser.add_argument("--size", default="96x56", help="of the working frames")
     parser.add_argument("--steps", type=int, default=12, help="steps of a measurement")
     parser.add_argument("--seconds", type=float, default=12, help="ends a measurement sooner")
     options = parser.parse_args()
-    ways = (("300000", 0), (ENGINE, 0), ("0", 0), (ENGINE, 10))
+    ways = (*((spins, 0) for spins in options.spins.split(",")), (ENGINE, 0), (ENGINE, 10))
     rows = [
         Row(others, threads, spins, nice)
         for others in map(int, options.others.split(","))

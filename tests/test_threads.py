@@ -20,10 +20,9 @@ SCRIPT = Path(sys.executable).with_name("internal-inpaint")
 
 
 def printed(command, folder, **environment):
-    """What a process prints. With OMP_DISPLAY_ENV, an OpenMP runtime prints what it has read when it is loaded."""
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in (*spinning.USER_SETTINGS, threads.NICE)
-    }
+    """What a process prints that inherits no setting of threads."""
+    settings = (*spinning.GNU_SETTINGS, *spinning.LLVM_SETTINGS, threads.NICE)
+    inherited = {name: value for name, value in os.environ.items() if name not in settings}
     # An absolute path, as the process runs in a folder of its own.
     inherited["PYTHONPATH"] = str(ROOT / "core")
     environment = {**inherited, **environment}
@@ -63,7 +62,7 @@ torch.ones(1 << 17).add_(1)
 without = threads()
 with spinning.limited_while_busy(2):
     # One thread watches, and two are the team that limits the spinning: on a busy machine they take a while.
-    limits = busy and not any(name in os.environ for name in spinning.USER_SETTINGS)
+    limits = busy and not any(name in os.environ for name in spinning.GNU_SETTINGS)
     until = time.monotonic() + (60 if limits else 0.5)
     while threads() < without + 3 and time.monotonic() < until:
         time.sleep(0.1)
@@ -73,6 +72,14 @@ with spinning.limited_while_busy(2):
 print(cpu_seconds())
 print(within - threads())
 """
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [({}, "1"), ({"KMP_BLOCKTIME": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+)
+def test_llvms_and_intels_openmp_are_told_how_long_to_spin(setting, expected, tmp_path):
+    code = "import os, internal_inpaint; print(os.environ.get('KMP_BLOCKTIME'))"
+    assert printed([sys.executable, "-c", code], tmp_path, **setting).strip() == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is GNU's OpenMP that is limited")

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from internal_inpaint.threads import usable_cpus
 
-# What a user can set for OpenMP; if any is set, it stays as it is.
-USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# What a user can set for GNU's OpenMP, and for LLVM's and Intel's; if any is set, it stays as it is.
+GNU_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+LLVM_SETTINGS = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 SAMPLE_SECONDS = 2.0
 INTERACTIVE_CPUS = 0.5  # programs that use less than half a processor do not count, as in ``threads.threads_for``
 
@@ -30,7 +31,7 @@ def set_block_time() -> None:
 
     This has an effect only before OpenMP is loaded, which ``import torch`` does. GNU's OpenMP (Linux) ignores it.
     """
-    if not any(name in os.environ for name in USER_SETTINGS):
+    if not any(name in os.environ for name in LLVM_SETTINGS):
         os.environ["KMP_BLOCKTIME"] = "1"
 
 
@@ -42,8 +43,7 @@ def limited_while_busy(threads: int) -> Iterator[None]:
         threads: how many threads this process computes with.
     """
     runtimes = _gnu_runtimes()
-    set_by_user = any(name in os.environ for name in USER_SETTINGS[:2])
-    if threads < 2 or not runtimes or set_by_user:
+    if threads < 2 or not runtimes or any(name in os.environ for name in GNU_SETTINGS):
         yield
         return
     ended = threading.Event()
