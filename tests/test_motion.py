@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from moving_shot import COUNT, shot
 
-from internal_inpaint.motion.completion import push_pull
 from internal_inpaint.motion.reprojection import NOT_OBSERVED, past_and_future, reproject
+from internal_inpaint.resample import push_pull
 
 
 def test_a_hidden_pixel_is_observed_where_it_went():

@@ -27,6 +27,59 @@ def enlarge_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _resize(image, size, cv2.INTER_CUBIC)
 
 
+def enlarged_part(
+    image: np.ndarray, size: tuple[int, int], box: tuple[slice, slice], bicubic: bool = False
+) -> np.ndarray:
+    """A part of an image that is enlarged to ``size``, without making the rest.
+
+    Args:
+        image: ``[h, w, C]``, C at most 4.
+        box: rows and columns of the enlarged image.
+
+    Returns:
+        ``[rows, columns, C]`` float32.
+    """
+    if image.shape[:2] == tuple(size):
+        return np.array(image[box], np.float32)
+    y, x = (
+        ((np.arange(part.start, part.stop) + 0.5) * (old / new) - 0.5).astype(np.float32)
+        for part, old, new in zip(box, image.shape[:2], size, strict=True)
+    )
+    margin = 3
+    top, left = max(0, int(y[0]) - margin), max(0, int(x[0]) - margin)
+    part = np.ascontiguousarray(image[top : int(y[-1]) + margin + 2, left : int(x[-1]) + margin + 2], np.float32)
+    columns, rows = np.meshgrid(x - left, y - top)
+    found = cv2.remap(
+        part, columns, rows, cv2.INTER_CUBIC if bicubic else cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return found.reshape(*rows.shape, *image.shape[2:])
+
+
+def push_pull(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Interpolate scattered data smoothly with push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996).
+
+    The pull phase reduces the data to a pyramid of weighted means; the push phase fills what is missing at each level
+    from the next coarser one.
+
+    Args:
+        values: ``[H, W, C]`` float32.
+        weight: ``[H, W]`` bool or 0..1: 1 where a value is kept as it is, 0 where it is missing.
+
+    Returns:
+        ``[H, W, C]`` float32; 0 everywhere if all weights are 0.
+    """
+    height, width = weight.shape
+    weight = weight.astype(np.float32)[..., None]
+    if min(height, width) <= 2:
+        mean = (values * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
+        return np.where(weight > 0, values, mean).astype(np.float32)
+    half = (height + 1) // 2, (width + 1) // 2
+    share = reduce_area(weight, half)
+    coarse = reduce_area(values * weight, half) / np.maximum(share, 1e-6)
+    coarse = push_pull(coarse, np.minimum(4 * share[..., 0], 1))
+    return values * weight + enlarge_bilinear(coarse, (height, width)) * (1 - weight)
+
+
 def reduce_max(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Reduce to ``size``: each new pixel is the largest value that it touches, however little of it it covers.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from internal_inpaint.confidence.array_file import write_array
 from internal_inpaint.confidence.progress import ProgressReporter
+from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.reprojection import Reprojection, past_and_future
 from internal_inpaint.pixel_state import PixelState
 
@@ -24,7 +25,6 @@ PATCH_SIGMA = 1.25  # pixels over which differences are averaged: single pixels 
 DIFFERENCE_SCALE = 0.3  # the difference, as a share of the shot's contrast, at which the confidence is 1/e
 NOT_OBSERVED_LIMIT = 0.1  # upper limit of the confidence of a pixel that no other frame shows
 CONFIDENT_THRESHOLD = 0.5  # a pixel at least this confident counts as shown by the shot
-_CONTRAST_FRAMES, _CONTRAST_PIXELS = 16, 100_000
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _track(
         hole = np.asarray(state[index])[..., None] == PixelState.HOLE
         return np.nan_to_num(np.where(hole, fills[index], frames[index]).astype(np.float32))
 
-    scale = DIFFERENCE_SCALE * _contrast(frames, state, track)
+    scale = DIFFERENCE_SCALE * contrast_of(frames, state, track)
     for index, past, future in past_and_future(filled, state, track, folder, reporter):
         here = np.asarray(state[index])
         hole = here == PixelState.HOLE
@@ -137,12 +137,3 @@ def _difference(fill: np.ndarray, reprojection: Reprojection, frames: np.ndarray
     planes[..., 1][place] = 1
     smooth = cv2.GaussianBlur(planes, (0, 0), PATCH_SIGMA)
     return np.where(planes[..., 1] > 0, smooth[..., 0] / np.maximum(smooth[..., 1], 1e-6), np.inf)
-
-
-def _contrast(frames: np.ndarray, state: np.ndarray, track: Sequence[int]) -> float:
-    """Standard deviation of the known pixels of a few frames: the unit that differences are measured in."""
-    spread = np.linspace(0, len(track) - 1, min(len(track), _CONTRAST_FRAMES)).round().astype(int)
-    stride = max(1, round(np.sqrt(state[0].size / _CONTRAST_PIXELS)))
-    samples = [(frames[i][::stride, ::stride], state[i][::stride, ::stride]) for i in (track[k] for k in spread)]
-    values = np.concatenate([frame.astype(np.float32)[plane == PixelState.KNOWN] for frame, plane in samples])
-    return max(float(values.std(axis=0).mean()), 1e-3) if len(values) else 1.0

@@ -1,4 +1,4 @@
-"""Optical flow completed where a hole hides the motion."""
+"""Optical flow measured where both frames are known, and completed where a hole hides the motion."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 
 from internal_inpaint.motion.flow import is_consistent, optical_flow, warp
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.resample import enlarge_bilinear, reduce_area
+from internal_inpaint.resample import push_pull
 
-_DIS_MARGIN = 5  # pixels by which DIS spreads the motion at the edge of a hole into what surrounds it
-_SMALLEST = 16  # pixels a side: DIS takes no smaller frame
+DIS_MARGIN = 5  # pixels by which DIS spreads the motion at the edge of a hole into what surrounds it
+SMALLEST = 16  # pixels a side: DIS takes no smaller frame
 
 
 def completed_flow(
@@ -28,35 +28,27 @@ def completed_flow(
     Returns:
         ``[H, W, 2]`` float32; 0 for frames too small to estimate a flow.
     """
-    if min(source_state.shape) < _SMALLEST:
+    if min(source_state.shape) < SMALLEST:
         return np.zeros((*source_state.shape, 2), np.float32)
     forward, backward = optical_flow(source, target), optical_flow(target, source)
-    known = (source_state == PixelState.KNOWN).astype(np.uint8)
-    known = cv2.erode(known, np.ones((_DIS_MARGIN, _DIS_MARGIN), np.uint8), borderValue=1) > 0
-    ends_on_known = warp((target_state == PixelState.KNOWN).astype(np.float32), forward) > 0.99
-    return push_pull(forward, known & ends_on_known & is_consistent(forward, backward))
+    known = [away_from_holes(state) for state in (source_state, target_state)]
+    return push_pull(forward, trusted(forward, backward, *known))
 
 
-def push_pull(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Interpolate scattered data smoothly with push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996).
+def away_from_holes(state: np.ndarray) -> np.ndarray:
+    """``[H, W]`` bool: known pixels that DIS does not confuse with what is in a hole beside them."""
+    known = (state == PixelState.KNOWN).astype(np.uint8)
+    return cv2.erode(known, np.ones((DIS_MARGIN, DIS_MARGIN), np.uint8), borderValue=1) > 0
 
-    The pull phase reduces the data to a pyramid of weighted means; the push phase fills what is missing at each level
-    from the next coarser one.
+
+def trusted(forward: np.ndarray, backward: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Where a flow is a measurement: both of its ends are known, and it passes the forward-backward check.
 
     Args:
-        flow: ``[H, W, 2]`` float32.
-        weight: ``[H, W]`` bool or 0..1: 1 where ``flow`` is kept as it is, 0 where it is missing.
+        forward, backward: ``[H, W, 2]`` flows from source to target and back.
+        source, target: ``[H, W]`` bool, the known pixels of the two frames.
 
     Returns:
-        ``[H, W, 2]`` float32; 0 everywhere if all weights are 0.
+        ``[H, W]`` bool, of the source frame.
     """
-    height, width = weight.shape
-    weight = weight.astype(np.float32)[..., None]
-    if min(height, width) <= 2:
-        mean = (flow * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
-        return np.where(weight > 0, flow, mean).astype(np.float32)
-    half = (height + 1) // 2, (width + 1) // 2
-    share = reduce_area(weight, half)
-    coarse = reduce_area(flow * weight, half) / np.maximum(share, 1e-6)
-    coarse = push_pull(coarse, np.minimum(4 * share[..., 0], 1))
-    return flow * weight + enlarge_bilinear(coarse, (height, width)) * (1 - weight)
+    return source & (warp(target.astype(np.float32), forward) > 0.99) & is_consistent(forward, backward)

@@ -17,8 +17,12 @@ def optical_flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     Args:
         source, target: ``[H, W, 3]`` working space in [-1, 1], at least 16 pixels a side.
     """
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return estimator.calc(_grey_codes(source), _grey_codes(target), None)
+    return optical_flow_of_codes(grey_codes(source), grey_codes(target))
+
+
+def optical_flow_of_codes(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """``optical_flow`` of two frames that are ``grey_codes`` already."""
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(source, target, None)
 
 
 def warp(target: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -69,6 +73,7 @@ def _target_positions(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x + flow[..., 0], y + flow[..., 1]
 
 
-def _grey_codes(frame: np.ndarray) -> np.ndarray:
+def grey_codes(frame: np.ndarray) -> np.ndarray:
+    """What the flow is estimated from: ``[H, W]`` uint8, grey, of a frame ``[H, W, 3]`` in working space."""
     grey = np.asarray(frame, np.float32).mean(axis=2)
     return np.round(np.clip((grey + 1) * 127.5, 0, 255)).astype(np.uint8)

@@ -21,14 +21,15 @@ import numpy as np
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.files import as_user_error, new_memory_map
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.resample import reduce_area, reduce_max
+from internal_inpaint.resample import push_pull, reduce_area, reduce_max
 from internal_inpaint.shot.colour import WorkingSpace, curve
 from internal_inpaint.shot.shot import PictureData, Shot, require_fillable
 
-_FORMAT = 2
+_FORMAT = 3
 _FRAMES, _STATE, _DESCRIPTION = "frames.npy", "state.npy", "store.json"
 # Left free on the disk besides the store itself, for checkpoints and previews.
 _SPARE_BYTES = 64 * 2**20
+_CONTEXT = 32  # known pixels round the holes that their continuation depends on
 # Every how many rows and columns the fingerprint looks at a frame's pixels.
 _FINGERPRINT_STRIDE = 7
 
@@ -37,7 +38,8 @@ _FINGERPRINT_STRIDE = 7
 class FrameStore:
     """A complete store, opened.
 
-    frames: float16 memory map [N, h, w, 3] in `working_space`, 0 where the pixel is not known.
+    frames: float16 memory map [N, h, w, 3] in `working_space`; the smooth continuation of the known pixels where one
+    is not known.
     state: uint8 memory map [N, h, w]: `PixelState`.
     size: (h, w). fingerprint: sha256 of the content, whatever folder or files it came from.
     source: sha256 of what it was made from: files by name, size and time, and settings.
@@ -167,7 +169,7 @@ class _StoreWriter:
         frames, state = self._frames, self._state
         for index in range(len(frames)):
             working = space.from_curve(first_space.to_curve(frames[index]))
-            frames[index] = np.where(state[index][..., None] == PixelState.KNOWN, working, np.float32(0.0))
+            frames[index] = _continued(working, state[index] == PixelState.KNOWN)
         frames.flush()
         state.flush()
         description = {
@@ -198,6 +200,21 @@ def reduced_picture(data: PictureData, size: tuple[int, int]) -> tuple[np.ndarra
     weight = reduce_area(known, size)
     means = reduce_area(values, size) / np.maximum(weight, np.float32(1e-6))[..., None]
     return means, _states(reduce_max(hole, size), weight > 0)
+
+
+def _continued(frame: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A frame [h, w, 3] whose unknown pixels are the smooth continuation of the known ones.
+
+    Whatever was under the matte is gone; and nothing that interpolates or estimates motion near a hole sees its edge.
+    """
+    rows, columns = np.flatnonzero(~known.all(axis=1)), np.flatnonzero(~known.all(axis=0))
+    if not len(rows):
+        return frame
+    # Only the surroundings of the holes: far pixels matter little.
+    box = tuple(slice(max(0, int(at[0]) - _CONTEXT), int(at[-1]) + 1 + _CONTEXT) for at in (rows, columns))
+    frame = np.array(frame, np.float32)
+    frame[box] = push_pull(frame[box], known[box])
+    return frame
 
 
 def _states(hole: np.ndarray, known: np.ndarray) -> np.ndarray:

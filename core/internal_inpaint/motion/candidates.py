@@ -1,0 +1,215 @@
+"""What could be copied into a hole: for every hidden pixel, the places where the shot shows it.
+
+There are four candidates for a pixel: the nearest frame in the past and in the future that shows it, followed along
+the flow and along the camera's motion. Each is continued over a ring of known pixels round the hole. There, what
+would be copied can be compared with what is there: a difference in brightness is a change of light, which is
+corrected, and what remains is a misregistration, or a thing that moves by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from internal_inpaint.motion.field import FUTURE, PAST, Motion, sample
+from internal_inpaint.motion.follow import NOWHERE, follow_camera, follow_flow
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
+
+KINDS = ((follow_flow, PAST), (follow_flow, FUTURE), (follow_camera, PAST), (follow_camera, FUTURE))
+COUNT = len(KINDS)
+RING = 1 / 60  # width of the ring, as a share of the frame's height; at least ``_LEAST_RING`` pixels
+_LEAST_RING = 4
+SMOOTH = 1 / 80  # radius over which light and misregistration are averaged, as a share of the frame's height
+_MISMATCH = 0.09  # of the shot's contrast: the misregistration that makes a candidate 1/e as likely
+_SMOOTH_PIXELS = 480 * 270  # light and misregistration are smooth: they are interpolated at most at this size
+_UNSEEN = 3.0  # times that, where a candidate has no ring to compare
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the candidates of a picture's hidden pixels are, within a box of the picture.
+
+    Attributes:
+        index: the picture.
+        box: rows and columns.
+        hidden, ring: ``[h, w]`` bool: the pixels that candidates were searched for, and the ring of known ones.
+        frame: ``[K, h, w]`` int32, the picture to copy from; ``NOWHERE`` where there is none, or nothing is needed.
+        points: ``[K, h, w, 2]`` float32, the position in it, (x, y) in pixels.
+    """
+
+    index: int
+    box: Box
+    hidden: np.ndarray
+    ring: np.ndarray
+    frame: np.ndarray
+    points: np.ndarray
+
+    @property
+    def valid(self) -> np.ndarray:
+        """``[K, h, w]`` bool."""
+        return self.frame != NOWHERE
+
+
+def find_candidates(
+    motion: Motion, shown: Callable[[int], np.ndarray], state: np.ndarray, index: int, within: Box | None = None
+) -> Found | None:
+    """Search the candidates of a picture's hole.
+
+    Args:
+        motion: of the shot.
+        shown: ``[h, w]`` bool of a picture by index, where it may be copied (``follow.shows``).
+        state: ``[h, w]`` uint8 ``PixelState`` of the picture; its hole is what is hidden.
+        index: the picture.
+        within: search only the pixels in this box.
+
+    Returns:
+        ``None`` if there is no hidden pixel.
+    """
+    hole = state == PixelState.HOLE
+    if within is not None:
+        inside = np.zeros_like(hole)
+        inside[within] = hole[within]
+        hole = inside
+    if not hole.any():
+        return None
+    width = max(_LEAST_RING, round(RING * len(state)))
+    box = grown_box(hole, width)
+    hole, known = hole[box], (state == PixelState.KNOWN)[box]
+    distance, label = cv2.distanceTransformWithLabels(
+        (~hole).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    ring = (distance <= width) & known
+    rows, columns = np.nonzero(hole)
+    points = np.stack([columns + box[1].start, rows + box[0].start], axis=1).astype(np.float32)
+    # The ring follows the nearest pixel of the hole.
+    number = np.zeros(label.max() + 1, np.int64)
+    number[label[hole]] = np.arange(len(rows))
+    ring_rows, ring_columns = np.nonzero(ring)
+    nearest = number[label[ring]]
+    ring_points = np.stack([ring_columns + box[1].start, ring_rows + box[0].start], axis=1).astype(np.float32)
+
+    frame = np.full((COUNT, *hole.shape), NOWHERE, np.int32)
+    where = np.zeros((COUNT, *hole.shape, 2), np.float32)
+    for kind, (follow, direction) in enumerate(KINDS):
+        sightings = follow(motion, shown, index, direction, points)
+        frame[kind][hole], where[kind][hole] = sightings.frame, sightings.points
+        frame[kind][ring] = sightings.frame[nearest]
+        where[kind][ring] = ring_points + (sightings.points - points)[nearest]
+    return Found(index, box, hole, ring, frame, where)
+
+
+def grown_box(mask: np.ndarray, margin: int) -> Box:
+    """The bounding box of a mask ``[H, W]`` that is not empty, grown by a margin inside the picture."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    height, width = mask.shape
+    return (
+        slice(max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)),
+        slice(max(0, int(columns[0]) - margin), min(width, int(columns[-1]) + 1 + margin)),
+    )
+
+
+def copied(found: Found, picture: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The candidates' colours, by one bicubic interpolation each; 0 where there is none.
+
+    Args:
+        picture: ``[H, W, 3]`` of any float type, by index.
+
+    Returns:
+        ``[K, h, w, 3]`` float32.
+    """
+    colours = np.zeros((*found.frame.shape, 3), np.float32)
+    flat, points = colours.reshape(-1, 3), found.points.reshape(-1, 2)
+    for index, chosen in _by_frame(found.frame.reshape(-1)):
+        flat[chosen] = sample(picture(index), points[chosen], cv2.INTER_CUBIC)
+    return colours
+
+
+def _by_frame(frame: np.ndarray):
+    """(picture, positions in ``frame`` that copy from it) of each picture that is copied from."""
+    order = np.argsort(frame, kind="stable")
+    order = order[np.searchsorted(frame[order], 0) :]
+    starts = np.flatnonzero(np.diff(frame[order], prepend=NOWHERE))
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield int(frame[order[start]]), order[start:end]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of a picture's hidden pixels, ready to be mixed.
+
+    Attributes:
+        found: where they are.
+        colours: ``[K, h, w, 3]`` float32, corrected for the change of light; 0 where there is none.
+        light: ``[K, h, w, 3]`` float32, that correction, smooth.
+        weights: ``[K, h, w]`` float32, how likely each is right before anything is learned; their sum is 1 where
+            there is one, else 0.
+    """
+
+    found: Found
+    colours: np.ndarray
+    light: np.ndarray
+    weights: np.ndarray
+
+
+def compare_candidates(
+    found: Found, picture: Callable[[int], np.ndarray], contrast: float, views: int = 1
+) -> Candidates:
+    """Copy the candidates, correct their light and weigh them, by what the ring shows.
+
+    The correction is the smooth interpolation of the difference in the ring (as in Poisson image editing, Perez et
+    al., SIGGRAPH 2003, but averaged, because a misregistered ring differs by its texture too). In the working space,
+    which is logarithmic, it is a gain.
+
+    Args:
+        picture: ``[H, W, 3]`` working space, by index.
+        contrast: standard deviation of the shot's known pixels.
+        views: pictures per frame.
+    """
+    colours, valid = copied(found, picture), found.valid
+    here = np.asarray(picture(found.index)[found.box], np.float32)
+    sigma = max(1.5, SMOOTH * picture(found.index).shape[0])
+    scale = max(_MISMATCH * contrast, 1e-6)
+    light, weights = np.zeros_like(colours), np.zeros(valid.shape, np.float32)
+    for kind in range(COUNT):
+        ring = found.ring & valid[kind]
+        if not ring.any():
+            weights[kind] = np.exp(-_UNSEEN) * _nearness(found, kind, views)
+            continue
+        difference = np.where(ring[..., None], here - colours[kind], 0)
+        misses = np.abs(difference).mean(axis=2, keepdims=True)
+        smooth = _smooth(np.concatenate([difference, misses], axis=2), ring, sigma)
+        light[kind] = smooth[..., :3]
+        weights[kind] = np.exp(-smooth[..., 3] / scale) * _nearness(found, kind, views)
+    # No candidate is ever impossible: what is learned can still choose it.
+    weights = np.where(valid, weights + 1e-6, 0)
+    total = weights.sum(axis=0)
+    return Candidates(
+        found, np.where(valid[..., None], colours + light, 0), light, weights / np.where(total > 0, total, 1)
+    )
+
+
+def _smooth(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
+    """Values that are known in some places, interpolated and averaged: ``[h, w, C]``."""
+    size = where.shape
+    scale = min(1.0, (_SMOOTH_PIXELS / where.size) ** 0.5)
+    small = tuple(max(2, round(side * scale)) for side in size)
+    share = reduce_area(where.astype(np.float32), small)
+    means = reduce_area(values * where[..., None], small) / np.maximum(share, 1e-6)[..., None]
+    means = push_pull(means, np.minimum(1, share / scale))
+    return enlarge_bilinear(cv2.GaussianBlur(means, (0, 0), sigma * scale), size)
+
+
+def _nearness(found: Found, kind: int, views: int) -> np.ndarray:
+    """``[h, w]``: 1 / the distance in time."""
+    return 1 / np.maximum(1, np.abs(found.frame[kind] - found.index) / views)
+
+
+def best_copy(candidates: Candidates) -> np.ndarray:
+    """The candidates mixed by their weights: ``[h, w, 3]``, what can be copied before anything is learned."""
+    return (candidates.weights[..., None] * candidates.colours).sum(axis=0)

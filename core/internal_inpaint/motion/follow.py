@@ -1,0 +1,104 @@
+"""Hidden pixels followed through the shot until a frame shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from internal_inpaint.motion.camera import mapped
+from internal_inpaint.motion.field import Motion
+from internal_inpaint.pixel_state import PixelState
+
+NOWHERE = -1
+LONGEST = 400  # frames that a pixel is followed at most
+# Pixels this near to a hole show nothing: a matte's soft edge, motion blur and shadow hold some of the object.
+UNSAFE = 0.004  # of the frame's height
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """The nearest frame that shows each point, in one direction of time.
+
+    Attributes:
+        frame: ``[P]`` int32, index of the picture, or ``NOWHERE``.
+        points: ``[P, 2]`` float32, the position there, (x, y) in pixels.
+    """
+
+    frame: np.ndarray
+    points: np.ndarray
+
+
+def shows(state: np.ndarray) -> np.ndarray:
+    """``[h, w]`` bool: the pixels of a picture that may be copied: known, and not beside a hole.
+
+    Args:
+        state: ``[h, w]`` uint8 ``PixelState``.
+    """
+    known = (state == PixelState.KNOWN).astype(np.uint8)
+    # A small picture's known pixels are known as a whole, which is margin enough.
+    radius = int(UNSAFE * state.shape[0])
+    return cv2.erode(known, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8), borderValue=1) > 0
+
+
+def follow_flow(
+    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+) -> Sightings:
+    """Follow points from picture to picture along the flow.
+
+    Args:
+        motion: of the shot.
+        shown: ``[h, w]`` bool of a picture by index, where it shows something (``shows``).
+        index: the picture that the points are in.
+        direction: ``PAST`` or ``FUTURE``.
+        points: ``[P, 2]`` float32.
+    """
+    frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
+    active, current = np.arange(len(points)), index
+    for _ in range(LONGEST):
+        following = motion.neighbour(current, direction) if len(active) else None
+        if following is None:
+            break
+        there = motion.carried(current, direction, at[active])
+        inside = _inside(there, motion.size)
+        active, there, current = active[inside], there[inside], following
+        at[active] = there
+        seen = _at(shown(current), there)
+        frame[active[seen]] = current
+        active = active[~seen]
+    return Sightings(frame, at)
+
+
+def follow_camera(
+    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+) -> Sightings:
+    """Follow points along the camera's motion, the product of the homographies; as ``follow_flow``.
+
+    A point that leaves the frame may come back.
+    """
+    frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
+    active, current, camera = np.arange(len(points)), index, np.eye(3)
+    for _ in range(LONGEST):
+        following = motion.neighbour(current, direction) if len(active) else None
+        if following is None:
+            break
+        camera, current = motion.camera(current, direction) @ camera, following
+        there = mapped(camera, points[active])
+        seen = _inside(there, motion.size)
+        seen[seen] = _at(shown(current), there[seen])
+        frame[active[seen]] = current
+        at[active[seen]] = there[seen]
+        active = active[~seen]
+    return Sightings(frame, at)
+
+
+def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    x, y = points[:, 0], points[:, 1]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def _at(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return plane[np.rint(points[:, 1]).astype(np.int64), np.rint(points[:, 0]).astype(np.int64)]

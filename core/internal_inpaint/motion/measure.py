@@ -1,0 +1,219 @@
+"""The motion of a whole shot, measured once into files: in parallel, resumable, in bounded memory.
+
+Pairs of pictures are measured in blocks. A block that is complete is marked, so that a measurement that was stopped
+or killed goes on with the next one, and gives the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from internal_inpaint.files import new_memory_map, write_atomically
+from internal_inpaint.motion.camera import camera_motion, resized_camera
+from internal_inpaint.motion.completion import SMALLEST, away_from_holes, trusted
+from internal_inpaint.motion.field import FUTURE, PAST, MotionField
+from internal_inpaint.motion.flow import grey_codes, optical_flow_of_codes
+from internal_inpaint.resample import push_pull, reduce_area
+
+FORMAT = 1
+BLOCK = 8  # pairs of pictures
+CUT = 0.1  # a pair of pictures in which less than this share of the known pixels moves consistently is a cut
+_ABOUT = "motion.json"
+
+
+@dataclass(frozen=True)
+class MotionSource:
+    """What the motion of a shot is measured from.
+
+    Attributes:
+        picture: ``[H, W, 3]`` working space of a picture by index, with something smooth in the holes: the edge of an
+            empty hole disturbs the flow.
+        state: ``[H, W]`` uint8 ``PixelState`` of a picture by index.
+        count: number of pictures.
+        size: (height, width) of ``picture``.
+        views: pictures per frame.
+        key: identifies the content of the pictures.
+    """
+
+    picture: Callable[[int], np.ndarray]
+    state: Callable[[int], np.ndarray]
+    count: int
+    size: tuple[int, int]
+    views: int
+    key: str
+
+
+def measure_motion(
+    source: MotionSource,
+    folder: Path,
+    smaller: Sequence[tuple[int, int]] = (),
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> tuple[MotionField, ...]:
+    """Measure the motion between all neighbouring pictures, or open what is measured already.
+
+    Args:
+        source: the shot.
+        folder: for the files, which belong to this function.
+        smaller: further sizes, (height, width), that the measured motion is reduced to.
+        threads: pairs that are measured at once. The result does not depend on it.
+        progress: called with (pairs done, all pairs).
+        should_stop: called between blocks.
+
+    Returns:
+        the motion at ``source.size``, then at each size of ``smaller``; if a stop was asked for, it is not complete.
+
+    Raises:
+        OSError: the files cannot be written, for example because the disk is full.
+    """
+    sizes = list(dict.fromkeys([tuple(source.size), *map(tuple, smaller)]))
+    files = _Files(folder, sizes, source)
+    blocks = [block for block in _blocks(source.count, source.views) if not files.has(block)]
+    done = files.done
+    report = progress or (lambda done, total: None)
+    report(done, files.pairs)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        running: set[Future] = set()
+        waiting = iter(blocks)
+        while True:
+            stopping = should_stop is not None and should_stop()
+            # No more blocks at once than threads: a stop need not wait for more than those.
+            while not stopping and len(running) < max(1, threads) and (block := next(waiting, None)) is not None:
+                running.add(pool.submit(_measure_block, source, files, block))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                block = future.result()
+                files.mark(block)
+                done += len(block)
+                report(done, files.pairs)
+    fields = files.fields()
+    return tuple(fields[tuple(size)] for size in [source.size, *smaller])
+
+
+def _blocks(count: int, views: int) -> Iterator[range]:
+    """The pairs in blocks, each pair by the index of its earlier picture."""
+    for view in range(views):
+        track = range(view, count - views, views)
+        for start in range(0, len(track), BLOCK):
+            yield track[start : start + BLOCK]
+
+
+class _Files:
+    """The files of a motion, open for writing."""
+
+    def __init__(self, folder: Path, sizes: list[tuple[int, int]], source: MotionSource) -> None:
+        self._folder, self.sizes, self._views = folder, sizes, source.views
+        self.pairs = max(0, source.count - source.views)
+        about = {"format": FORMAT, "key": source.key, "sizes": [list(size) for size in sizes], "views": source.views}
+        if not self._is(about):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for size in sizes:
+                place = self._place(size)
+                place.mkdir()
+                new_memory_map(place / "flow.npy", np.float16, (source.count, 2, *size, 2))
+                new_memory_map(place / "trusted.npy", np.uint8, (source.count, 2, *size))
+                new_memory_map(place / "cameras.npy", np.float64, (source.count, 2, 3, 3))
+            new_memory_map(folder / "linked.npy", np.uint8, (source.count, 2))
+            new_memory_map(folder / "measured.npy", np.uint8, (source.count,))
+            write_atomically(folder / _ABOUT, json.dumps(about))
+        self._arrays = {
+            size: {name: np.load(self._place(size) / f"{name}.npy", mmap_mode="r+") for name in _NAMES}
+            for size in sizes
+        }
+        self._linked = np.load(folder / "linked.npy", mmap_mode="r+")
+        self._measured = np.load(folder / "measured.npy", mmap_mode="r+")
+
+    def _is(self, about: dict) -> bool:
+        with suppress(OSError, ValueError):
+            return json.loads((self._folder / _ABOUT).read_text()) == about
+        return False
+
+    def _place(self, size: tuple[int, int]) -> Path:
+        return self._folder / f"{size[1]}x{size[0]}"
+
+    def has(self, block: range) -> bool:
+        return bool(self._measured[list(block)].all())
+
+    @property
+    def done(self) -> int:
+        return int(self._measured.sum())
+
+    def put(self, index: int, direction: int, flow: np.ndarray, kept: np.ndarray, camera: np.ndarray) -> None:
+        """Write the motion from one picture to one neighbour, at all sizes."""
+        own = flow.shape[:2]
+        for size, arrays in self._arrays.items():
+            vertical, horizontal = (new / old for new, old in zip(size, own, strict=True))
+            reduced = reduce_area(flow, size) * np.array([horizontal, vertical], np.float32)
+            arrays["flow"][index, direction] = reduced
+            arrays["trusted"][index, direction] = reduce_area(kept.astype(np.float32), size) > 0.99
+            arrays["cameras"][index, direction] = resized_camera(camera, (vertical, horizontal))
+
+    def link(self, index: int, direction: int, linked: bool) -> None:
+        self._linked[index, direction] = linked
+
+    def mark(self, block: range) -> None:
+        """Everything of this block is in the files, and stays there even if the power fails now."""
+        for arrays in self._arrays.values():
+            for array in arrays.values():
+                array.flush()
+        self._linked.flush()
+        self._measured[list(block)] = 1
+        self._measured.flush()
+
+    def fields(self) -> dict[tuple[int, int], MotionField]:
+        linked = np.array(self._linked, bool)
+        found = {}
+        for size in self.sizes:
+            flow, kept, cameras = (np.load(self._place(size) / f"{name}.npy", mmap_mode="r") for name in _NAMES)
+            found[size] = MotionField(flow, kept, np.array(cameras), linked, self._views)
+        return found
+
+
+_NAMES = ("flow", "trusted", "cameras")
+
+
+def _measure_block(source: MotionSource, files: _Files, block: range) -> range:
+    before = _Looked(source, block[0])
+    for index in block:
+        after = _Looked(source, index + source.views)
+        forward, backward = _flow(before, after), _flow(after, before)
+        consistent = []
+        for direction, here, there, flow, back in (
+            (FUTURE, before, after, forward, backward),
+            (PAST, after, before, backward, forward),
+        ):
+            kept = trusted(flow, back, here.clear, there.clear)
+            consistent.append(kept.sum() / max(1, here.clear.sum()))
+            camera = camera_motion(flow, kept)
+            files.put(here.index, direction, push_pull(flow, kept), kept, camera)
+        linked = min(consistent) >= CUT
+        files.link(before.index, FUTURE, linked)
+        files.link(after.index, PAST, linked)
+        before = after
+    return block
+
+
+class _Looked:
+    """A picture as the flow sees it."""
+
+    def __init__(self, source: MotionSource, index: int) -> None:
+        self.index = index
+        self.codes, self.clear = grey_codes(source.picture(index)), away_from_holes(source.state(index))
+
+
+def _flow(source: _Looked, target: _Looked) -> np.ndarray:
+    if min(source.codes.shape) < SMALLEST:
+        return np.zeros((*source.codes.shape, 2), np.float32)
+    return optical_flow_of_codes(source.codes, target.codes)
