@@ -36,7 +36,7 @@ from internal_inpaint.training.trainer import Trainer
 
 Result = TypeVar("Result")
 
-FORMAT = 2
+FORMAT = 3
 ABOUT = {"fingerprint", "size", "seed", "config", "counters", "optimiser_numbers"}
 WEIGHTS, AVERAGED, BEST = "weights.safetensors", "averaged.safetensors", "best.safetensors"
 BEFORE = "before-"

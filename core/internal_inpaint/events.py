@@ -44,6 +44,7 @@ STAGES = {
     "open": ("opening the shot", 2),
     "matte": ("finding the matte", 25),
     "read": ("reading the shot", 6),
+    "motion": ("measuring the motion", 4),
     "train": ("training", 75),
     "confidence": ("measuring the confidence", 4),
     "render": ("rendering", 12),

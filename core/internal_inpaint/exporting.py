@@ -12,8 +12,11 @@ from internal_inpaint.export.model import ExportedShot
 from internal_inpaint.export.onnx_runtime import require
 from internal_inpaint.export.write import refuse_target, write
 from internal_inpaint.fit import load_trained, require_checkpoint
+from internal_inpaint.ingest import Ingested
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
+from internal_inpaint.methods.copying.network import CopyNetwork
+from internal_inpaint.methods.implicit.networks import InpaintNetwork
 from internal_inpaint.plan import levels_of
 from internal_inpaint.run import shot_settings
 from internal_inpaint.shot import FrameStore, open_shot, open_store
@@ -67,13 +70,18 @@ def _trained(job: Job, folder: JobFolder) -> ExportedShot:
     if not trained_levels:
         raise BadInput(f"{folder.checkpoints} lacks the first level: run `internal-inpaint run {folder}` again")
     stores = tuple(_store(folder, level.name) for level in trained_levels)
-    result = load_trained(folder, trained_levels, stores, shot, cpu)
+    result = load_trained(folder, Ingested(trained_levels, stores, None), shot, cpu)
     return ExportedShot(
-        networks=tuple(level.network.in_float32() for level in result.levels),
+        networks=tuple(_inventing(level.network) for level in result.levels),
         sizes=tuple(level.size for level in result.levels),
         canvas=result.canvas,
         space=result.space,
     )
+
+
+def _inventing(network: CopyNetwork | InpaintNetwork) -> InpaintNetwork:
+    """A level's network for a model that has no other frames to copy from."""
+    return network.inventing() if isinstance(network, CopyNetwork) else network.in_float32()
 
 
 def _store(folder: JobFolder, name: str) -> FrameStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,16 @@ from torch import nn
 
 from internal_inpaint import checkpoints
 from internal_inpaint.context import Context
+from internal_inpaint.copy_training import copy_trainer
 from internal_inpaint.errors import BadInput, InpaintError, TrainingDiverged
 from internal_inpaint.events import Events
+from internal_inpaint.ingest import Ingested
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.base import Method
 from internal_inpaint.methods.implicit.encoders import Vgg19
 from internal_inpaint.plan import Start, about_now, budgets_of, starts_of
 from internal_inpaint.preview import Preview
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import FrameStore, Shot
 from internal_inpaint.training.budget import Budget
@@ -31,14 +35,13 @@ from internal_inpaint.training.trainer import Diverged, Trainer
 from internal_inpaint.vgg19 import load_vgg19
 
 
-def fit(
-    context: Context, shot: Shot, levels: tuple[Level, ...], stores: tuple[FrameStore, ...], preview: Preview
-) -> TrainedShot:
+def fit(context: Context, shot: Shot, ready: Ingested, preview: Preview) -> TrainedShot:
     """Train every level, or resume it, the coarsest first.
 
     Raises:
         Stopped, BadInput, TrainingDiverged: after the newest state has been saved where there is one.
     """
+    levels, stores = ready.levels, ready.stores
     starts = starts_of(context, levels, stores)
     budgets = budgets_of(context.job, levels, context.device, starts)
     _tell_starts(context, starts)
@@ -46,12 +49,12 @@ def fit(
     before: _Fitted | None = None
     trained: list[TrainedLevel] = []
     for number, (level, store) in enumerate(zip(levels, stores, strict=True)):
-        before = _begin(context, level, store, len(shot.views), before, starts[number])
+        before = _begin(context, level, store, ready.copies, len(shot.views), before, starts[number])
         trainer = before.trainer
         told.begin(number, trainer)
 
         def so_far(fitted: _Fitted = before, coarser: tuple[TrainedLevel, ...] = tuple(trained)) -> TrainedShot:
-            return _trained_shot([*coarser, fitted.trained()], stores, shot, fitted.trainer.counters.bf16)
+            return _trained_shot([*coarser, fitted.trained()], ready, shot, fitted.trainer.counters.bf16)
 
         hooks = Hooks(
             report=told.progress,
@@ -61,7 +64,8 @@ def fit(
             should_stop=context.stop,
         )
         try:
-            trainer.run(budgets[number], hooks)
+            with contextlib.closing(trainer.task):
+                trainer.run(budgets[number], hooks)
         except Diverged:
             raise TrainingDiverged(
                 "the training diverged again and again, even with smaller steps: "
@@ -72,19 +76,17 @@ def fit(
         trained.append(before.trained())
     # Levels of a plate of another size have served as a start.
     context.folder.keep_levels({level.name for level in levels})
-    return _trained_shot(trained, stores, shot, trainer.counters.bf16)
+    return _trained_shot(trained, ready, shot, trainer.counters.bf16)
 
 
-def load_trained(
-    folder: JobFolder, levels: tuple[Level, ...], stores: tuple[FrameStore, ...], shot: Shot, device: torch.device
-) -> TrainedShot:
+def load_trained(folder: JobFolder, ready: Ingested, shot: Shot, device: torch.device) -> TrainedShot:
     """What a job folder's checkpoints hold: the levels that were trained, up to the first that was not.
 
     Raises:
         BadInput: nothing was trained, or on another shot.
     """
     found, bf16 = [], False
-    for level, store in zip(levels, stores, strict=True):
+    for level, store in zip(ready.levels, ready.stores, strict=True):
         newest = checkpoints.newest(folder.level(level.name))
         if newest is None:
             break
@@ -95,8 +97,8 @@ def load_trained(
         method, network = checkpoints.load_best(newest, device)
         found.append(_trained_level(method, network, store, len(shot.views), about.counters))
     if not found:
-        raise BadInput(f"{folder.checkpoints} lacks the first level, {levels[0].name}: --restart trains anew")
-    return _trained_shot(found, stores, shot, bf16)
+        raise BadInput(f"{folder.checkpoints} lacks the first level, {ready.levels[0].name}: --restart trains anew")
+    return _trained_shot(found, ready, shot, bf16)
 
 
 def require_checkpoint(folder: JobFolder) -> None:
@@ -122,9 +124,9 @@ def renewed(renew, shown: object, events: Events) -> None:
         events.tell(warning=f"the preview could not be made ({' '.join(str(error).split())})")
 
 
-def _trained_shot(levels: list[TrainedLevel], stores: tuple[FrameStore, ...], shot: Shot, bf16: bool) -> TrainedShot:
+def _trained_shot(levels: list[TrainedLevel], ready: Ingested, shot: Shot, bf16: bool) -> TrainedShot:
     canvas = (shot.canvas.height, shot.canvas.width)
-    return TrainedShot(tuple(levels), stores[0].working_space, canvas, precision(bf16))
+    return TrainedShot(tuple(levels), ready.stores[0].working_space, canvas, precision(bf16), ready.copies)
 
 
 def _trained_level(
@@ -171,7 +173,13 @@ def _tell_starts(context: Context, starts: list[Start]) -> None:
 
 
 def _begin(
-    context: Context, level: Level, store: FrameStore, views: int, before: _Fitted | None, start: Start
+    context: Context,
+    level: Level,
+    store: FrameStore,
+    copies: ShotCopies | None,
+    views: int,
+    before: _Fitted | None,
+    start: Start,
 ) -> _Fitted:
     """A level's trainer, ready to run."""
     place = context.folder.level(level.name)
@@ -184,16 +192,19 @@ def _begin(
     else:
         # All levels of a shot have one precision, also where another machine trains the finer ones.
         bf16 = before.trainer.counters.bf16 if before else trains_in_bf16(context.device)
-    trainer = fill_trainer(
-        level.config,
-        *_on_device(store, context),
-        context.device,
-        context.job.seed,
-        bf16,
-        before.trainer if before else None,
-        _vgg19(level.config, context),
-        views,
-    )
+    if copies is not None:
+        trainer = copy_trainer(level.config, copies, context.device, context.job.seed, bf16)
+    else:
+        trainer = fill_trainer(
+            level.config,
+            *_on_device(store, context),
+            context.device,
+            context.job.seed,
+            bf16,
+            before.trainer if before else None,
+            _vgg19(level.config, context),
+            views,
+        )
     fitted = _Fitted(trainer, store, place, views)
     if start.same:
         checkpoints.read_newest(start.checkpoint, lambda now: checkpoints.resume(trainer, now, store.fingerprint))

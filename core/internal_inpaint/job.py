@@ -33,6 +33,7 @@ from internal_inpaint.job_fields import (
 __all__ = [
     "FORMAT",
     "MAY_CHANGE",
+    "METHODS",
     "NETWORKS",
     "QUALITIES",
     "RETRAINS",
@@ -49,6 +50,7 @@ __all__ = [
 FORMAT = 1
 QUALITIES = ("draft", "standard", "final", "paper")
 NETWORKS = ("base", "stacked", "coarse-to-fine")
+METHODS = ("copy", "implicit")
 TASKS = ("inpaint", "propagate-matte")
 
 
@@ -178,6 +180,14 @@ class Job:
     quality: str = setting(
         "how long and at what size the shot is learned", default="standard", choices=QUALITIES, verbs=ALL_VERBS
     )
+    method: str | None = setting(
+        "how the shot is learned: 'copy' copies what other frames show and invents the rest, 'implicit' invents all",
+        default=None,
+        absent="copy; implicit for --quality paper and with a --network that copy does not have",
+        choices=METHODS,
+        verbs=ALL_VERBS,
+        see="choosing.md",
+    )
     network: str | None = setting(
         "network to train", default=None, absent="the quality's", choices=NETWORKS, see="choosing.md"
     )
@@ -251,6 +261,17 @@ class Job:
             raise BadInput("--matte is missing: give the matte of one frame or of a few")
         if self.matte_frame is not None and self.matte is None:
             raise BadInput("--matte-frame needs --matte: give the matte of those frames")
+        if self.method == "copy" and self.quality == "paper":
+            raise BadInput("--method copy has no --quality paper: use --method implicit, or another --quality")
+        if self.method == "copy" and self.network not in (None, "base"):
+            raise BadInput(f"--method copy has no --network {self.network}: use base, or --method implicit")
+
+    @property
+    def learns_by(self) -> str:
+        """The method: the one that is asked for, else the one that the quality and the network belong to."""
+        if self.method is not None:
+            return self.method
+        return "copy" if self.quality != "paper" and self.network in (None, "base") else "implicit"
 
 
 SETTINGS = settings_of(Job)

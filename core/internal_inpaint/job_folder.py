@@ -56,6 +56,7 @@ class JobFolder:
         # What the engine keeps.
         self.checkpoints = path / "checkpoints"
         self.store = path / "store"
+        self.motion = path / "motion"
         self.rendered = path / "rendered.json"
         self.confidence = path / "confidence.npy"
         self.confidence_about = path / "confidence.json"
@@ -126,7 +127,7 @@ class JobFolder:
 
         Propagated mattes stay until others take their place: they may be the very ones that are given now.
         """
-        for place in (self.checkpoints, self.store):
+        for place in (self.checkpoints, self.store, self.motion):
             shutil.rmtree(place, ignore_errors=True)
         for path in self.roto.path.glob("*"):
             if path != self.roto.frames:

@@ -87,7 +87,7 @@ def with_vgg19_of_environment(job: Job) -> Job:
     # Imported here: it loads PyTorch, which takes seconds.
     from internal_inpaint.training.config import preset
 
-    if not preset(job.quality).method.ambiguity:
+    if job.learns_by == "copy" or not preset(job.quality).method.ambiguity:
         return job
     job = with_absolute_paths(replace(job, vgg19=path), Path.cwd())
     if not os.path.isfile(job.vgg19):

@@ -22,8 +22,8 @@ WARM = 0.3  # of the preset's budget, where a training goes on from the weights 
 
 def recipe(job: Job) -> TrainingConfig:
     """The job's preset, with the network that was asked for."""
-    config = preset(job.quality)
-    return config if job.network is None else with_network(config, job.network)
+    config = preset(job.quality, job.learns_by)
+    return config if job.network is None or config.copies else with_network(config, job.network)
 
 
 def levels_of(

@@ -24,21 +24,21 @@ from internal_inpaint.fit import (
     require_checkpoint,
     warn_of_precision,
 )
+from internal_inpaint.ingest import ingest
 from internal_inpaint.job import Job
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.plan import levels_of, recipe, refuse_empty_start, threads_of
+from internal_inpaint.plan import recipe, refuse_empty_start, threads_of
 from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
-from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.shot import FrameStore, Shot, ShotSettings, open_shot
 from internal_inpaint.spinning import limited_while_busy
 from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
-from internal_inpaint.training.levels import Level
 from internal_inpaint.vgg19 import load_vgg19
 
 
@@ -126,14 +126,14 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
             return finished(context, shot, started, found=found, frames=len(shot.frames))
         writers = writers_of(context.job, shot)
 
-    levels, stores = ingest(context, shot)
+    ready = ingest(context, shot)
     lap("reading")
 
-    preview = Preview(shot, _pictures_with_a_hole(stores[0]), context.folder.contact_sheet)
+    preview = Preview(shot, _pictures_with_a_hole(ready.stores[0]), context.folder.contact_sheet)
     if mode.train:
-        trained = fit(context, shot, levels, stores, preview)
+        trained = fit(context, shot, ready, preview)
     else:
-        trained = load_trained(context.folder, levels, stores, shot, context.device)
+        trained = load_trained(context.folder, ready, shot, context.device)
         warn_of_precision(trained.precision, context)
     if mode.runtime == "onnx":
         if trained.precision != "float32":
@@ -144,7 +144,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
     if not mode.render:
         return finished(context, shot, started, trained, found=found)
 
-    confidence = confidence_of(context, shot, trained, stores[0])
+    confidence = confidence_of(context, shot, trained, ready.stores[0])
     lap("measuring the confidence")
     render(context, shot, trained, writers, confidence, mode.runtime)
     lap("rendering")
@@ -164,22 +164,6 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
         MatteWriter(shot, job.output)
         return shot, None
     return shot, writers_of(job, shot)
-
-
-def ingest(context: Context, shot: Shot) -> tuple[tuple[Level, ...], tuple[FrameStore, ...]]:
-    """Read the whole shot into a store for each level that it is trained at."""
-    canvas = (shot.canvas.height, shot.canvas.width)
-    levels = levels_of(context.job, canvas, context.device, context.folder)
-    context.events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
-    stores = build_stores(
-        shot,
-        context.folder.store,
-        [level.size for level in levels],
-        progress=context.progress(),
-        should_stop=context.stop,
-    )
-    context.check_stop()
-    return levels, stores
 
 
 def shot_settings(job: Job) -> ShotSettings:
@@ -233,7 +217,8 @@ def _phases(job: Job, shot: Shot, mode: Mode) -> list[str]:
         return ["open", "matte"]
     learning = ["train"] if mode.train else []
     making = ["confidence", "render", "report"] if mode.render else []
-    return ["open", *([] if shot.has_all_mattes else ["matte"]), "read", *learning, *making]
+    reading = ["read", *(["motion"] if job.learns_by == "copy" else [])]
+    return ["open", *([] if shot.has_all_mattes else ["matte"]), *reading, *learning, *making]
 
 
 def _unused(job: Job, shot: Shot) -> list[str]:

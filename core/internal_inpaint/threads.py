@@ -166,6 +166,7 @@ def apply_threads(number: int) -> None:
     import torch
 
     torch.set_num_threads(number)
-    cv2.setNumThreads(number)
+    # One, because OpenCV's optical flow depends on the number; what takes long there runs several frames at once.
+    cv2.setNumThreads(1)
     oiio.attribute("threads", number)
     oiio.attribute("exr_threads", number)

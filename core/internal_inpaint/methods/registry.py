@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from internal_inpaint.methods.base import Method
+from internal_inpaint.methods.copying.config import CopyConfig
+from internal_inpaint.methods.copying.method import CopyMethod
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.method import ImplicitMethod
 
 # By the name for ``--method``: the type of the settings, and a function that makes the method from them and options.
 METHODS: dict[str, tuple[type, Callable[..., Method]]] = {
+    "copy": (CopyConfig, CopyMethod),
     "implicit": (ImplicitConfig, ImplicitMethod),
 }
 

@@ -6,6 +6,7 @@ Only the neighbourhood of the hole is computed. An output pixel depends on no pi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,10 @@ def fill_frame(
     overlap: int = 64,
     reach: int | None = None,
     prior: Tensor | None = None,
+    planes: dict[str, Tensor] | None = None,
+    compute: Callable[[nn.Module, Clip], Tensor] | None = None,
 ) -> Tensor:
-    """The network's picture of a frame, computed where ``wanted``.
+    """The network's picture of a frame, or what else ``compute`` gives, computed where ``wanted``.
 
     Args:
         method: fills clips with the network.
@@ -53,11 +56,14 @@ def fill_frame(
         overlap: width in pixels over which neighbouring tiles are blended.
         reach: context in pixels around the wanted pixels; default: ``method.geometry.reach``.
         prior: ``[H, W, 3]`` the coarser level's filled picture, if the network takes one.
+        planes: ``[C, H, W]`` by name, the additional planes of the clip.
+        compute: gives ``[1, C, h, w]`` in [-1, 1] for a clip; default: ``method.fill``.
 
     Returns:
-        ``[H, W, 3]`` float32 in [-1, 1], zero in tiles without wanted pixels.
+        ``[H, W, C]`` float32 in [-1, 1], zero in tiles without wanted pixels.
     """
     height, width = wanted.shape
+    compute = compute or method.fill
     rows, columns = wanted.any(dim=1).nonzero(), wanted.any(dim=0).nonzero()
     if not len(rows):
         return torch.zeros(height, width, 3)
@@ -69,7 +75,7 @@ def fill_frame(
     while True:
         try:
             tiles = _tiles(region, most_pixels, overlap, geometry)
-            return _fill_tiles(method, network, frames, unknown, wanted, tiles, prior)
+            return _fill_tiles(compute, network, frames, unknown, wanted, tiles, prior, planes or {})
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or most_pixels <= SMALLEST_TILE_PIXELS:
                 raise
@@ -77,16 +83,17 @@ def fill_frame(
 
 
 def _fill_tiles(
-    method: Method,
+    compute: Callable[[nn.Module, Clip], Tensor],
     network: nn.Module,
     frames: Tensor,
     unknown: Tensor,
     wanted: Tensor,
     tiles: list[tuple[Tile, Tensor]],
     prior: Tensor | None,
+    planes: dict[str, Tensor],
 ) -> Tensor:
     height, width = wanted.shape
-    result, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
+    result, weight = torch.zeros(height, width, 1), torch.zeros(height, width, 1)
     device = next(network.parameters()).device
     for tile, ramp in tiles:
         rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
@@ -99,7 +106,10 @@ def _fill_tiles(
             else pictures[:, rows, columns].permute(0, 3, 1, 2)[None].to(device, torch.float32)
             for pictures in (frames, None if prior is None else prior[None])
         )
-        output = method.fill(network, Clip(pixels, hidden, prior=coarse))
+        extra = {name: plane[:, rows, columns][None, None].to(device) for name, plane in planes.items()}
+        output = compute(network, Clip(pixels, hidden, prior=coarse, planes=extra))
+        if result.shape[2] != output.shape[1]:  # the first tile
+            result = torch.zeros(height, width, output.shape[1])
         result[rows, columns] += output[0].permute(1, 2, 0).float().clamp(-1, 1).cpu() * ramp
         weight[rows, columns] += ramp
     return result / weight.clamp(min=1e-12)

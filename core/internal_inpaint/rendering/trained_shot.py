@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Method
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.inference import enlarge, fill_frame
 from internal_inpaint.resample import reduce_max
 from internal_inpaint.shot import WorkingSpace
@@ -75,17 +76,19 @@ class TrainedShot:
         space: the working space of its frames.
         canvas: (height, width) of the plate.
         precision: of the training, ``float32`` or ``bfloat16``.
+        copies: what its fills copy; ``None`` for a method that invents everything.
     """
 
     levels: Sequence[TrainedLevel]
     space: WorkingSpace
     canvas: tuple[int, int]
     precision: str = "float32"
+    copies: ShotCopies | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the result of ``fill``."""
-        return self.levels[-1].size
+        return self.levels[-1].size if self.copies is None else self.copies.size
 
     @property
     def digest(self) -> str:
@@ -107,12 +110,16 @@ class TrainedShot:
 
     def up_to(self, width: int) -> TrainedShot:
         """The levels up to the first that is at least ``width`` pixels wide, for small previews."""
+        if self.copies is not None:
+            small = self.size[1] > 2 * width
+            return replace(self, copies=self.copies.at_level()) if small else self
         last = next((n for n, level in enumerate(self.levels) if level.size[1] >= width), len(self.levels) - 1)
         return replace(self, levels=self.levels[: last + 1])
 
     def coarsest(self) -> TrainedShot:
-        """The first level alone."""
-        return replace(self, levels=self.levels[:1])
+        """The first level alone, with fills of its size."""
+        copies = None if self.copies is None else self.copies.at_level()
+        return replace(self, levels=self.levels[:1], copies=copies)
 
     def fill(self, index: int, wanted: Tensor) -> Tensor:
         """The picture of one frame as the finest level fills it.
@@ -124,7 +131,21 @@ class TrainedShot:
         Returns:
             ``[h, w, 3]`` float32 working space in [-1, 1]; meaningful where ``wanted``.
         """
-        return self._fill(len(self.levels) - 1, index, wanted)
+        if self.copies is None:
+            return self._fill(len(self.levels) - 1, index, wanted)
+        picture = torch.zeros(*self.size, 3)
+        filled = self.copies.fill(self._decide, index)
+        picture[filled.box] = torch.from_numpy(filled.picture)
+        return picture
+
+    def _decide(self, index: int, planes: dict[str, Tensor]) -> np.ndarray:
+        """What the network decides about the whole hole of a picture: ``[h, w, K + 5]`` (``CopyMethod.decide``)."""
+        level = self.levels[0]
+        frames, unknown = level.clip(index)
+        method = level.method
+        wanted = unknown[0] | (planes["weights"].sum(dim=0) > 0)
+        made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
+        return made.numpy()
 
     def _fill(self, number: int, index: int, wanted: Tensor) -> Tensor:
         level = self.levels[number]

@@ -102,6 +102,9 @@ class RotoTask:
         # The next round overwrites the file that this one has read.
         return Work.CHECKPOINT if self.visits % len(self.order) == 0 else Work.DONE
 
+    def close(self) -> None:
+        pass
+
     def state_dict(self) -> dict:
         """The state as plain values; the labels themselves are flushed to disk."""
         self.labels.flush()

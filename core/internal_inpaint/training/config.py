@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from cattrs import BaseValidationError, Converter, transform_error
 
+from internal_inpaint.methods.copying.config import CopyConfig
 from internal_inpaint.methods.implicit.config import ImplicitConfig
 from internal_inpaint.methods.implicit.networks import KINDS, NetworkConfig
 
@@ -66,7 +67,7 @@ class TrainingConfig:
         progressive: how larger plates are learned at further levels; ``None``: the reduced fill is enlarged.
     """
 
-    method: ImplicitConfig = field(default_factory=ImplicitConfig)
+    method: ImplicitConfig | CopyConfig = field(default_factory=ImplicitConfig)
     optimiser: str = "muon"
     lr: float = 4e-3
     adam_lr: float = 2e-3
@@ -86,8 +87,14 @@ class TrainingConfig:
 
     @property
     def score_first(self) -> bool:
-        """Whether to score the untrained network: one that refines starts as good as the coarser level's picture."""
-        return self.method.network.refines
+        """Whether to score the untrained network: one that refines starts as good as the coarser level's picture, one
+        that copies as good as the best copy."""
+        return self.copies or self.method.network.refines
+
+    @property
+    def copies(self) -> bool:
+        """Whether the method copies from other frames."""
+        return isinstance(self.method, CopyConfig)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -102,10 +109,15 @@ class TrainingConfig:
 
 
 _CONVERTER = Converter(forbid_extra_keys=True)
+_CONVERTER.register_structure_hook(
+    ImplicitConfig | CopyConfig,
+    lambda data, _: _CONVERTER.structure(data, CopyConfig if "copies" in data else ImplicitConfig),
+)
 
 
 _HALF_BASE = ImplicitConfig(NetworkConfig("base", width=0.5))
 
+# ``--method implicit``.
 PRESETS: dict[str, TrainingConfig] = {
     # A quick first result.
     "draft": TrainingConfig(
@@ -156,6 +168,24 @@ PRESETS: dict[str, TrainingConfig] = {
 }
 
 
+# ``--method copy``, the default but for ``paper``. A shot is learned at one level: detail comes from the plate.
+COPY_PRESETS: dict[str, TrainingConfig] = {
+    # The copy, and what a few steps make of it.
+    "draft": TrainingConfig(
+        method=CopyConfig(), steps=500, cpu_seconds=6.0, working_pixels=(480 * 270, 240 * 135), progressive=None
+    ),
+    "standard": TrainingConfig(
+        method=CopyConfig(), steps=6_000, cpu_seconds=300.0, working_pixels=(640 * 360, 320 * 180), progressive=None
+    ),
+    "final": TrainingConfig(
+        method=CopyConfig(NetworkConfig("base", shortcuts=True)),
+        steps=20_000,
+        cpu_seconds=3600.0,
+        working_pixels=(960 * 540, 480 * 270),
+        progressive=None,
+    ),
+}
+
 SMALLEST_BATCH = 2
 
 
@@ -165,9 +195,9 @@ def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> 
     return min(config.batch, max(SMALLEST_BATCH, fitting))
 
 
-def preset(quality: str) -> TrainingConfig:
-    """The settings of a ``--quality`` preset. Raises ``KeyError`` if there is no such preset."""
-    return PRESETS[quality]
+def preset(quality: str, method: str = "implicit") -> TrainingConfig:
+    """The settings of a ``--quality`` preset of a method. Raises ``KeyError`` if there is no such preset."""
+    return {"copy": COPY_PRESETS, "implicit": PRESETS}[method][quality]
 
 
 def with_network(config: TrainingConfig, kind: str) -> TrainingConfig:

@@ -97,6 +97,9 @@ class FillTask:
     def work(self, progress: float, weights: nn.Module) -> Work:
         return Work.NOTHING
 
+    def close(self) -> None:
+        pass
+
     def state_dict(self) -> dict:
         return {}
 

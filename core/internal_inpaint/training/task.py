@@ -53,6 +53,9 @@ class Task(Protocol):
             weights: the network to use: the averaged one if weights are averaged.
         """
 
+    def close(self) -> None:
+        """End what the task does in other threads."""
+
     def state_dict(self) -> dict:
         """The state of the task for a checkpoint, as plain values."""
 

@@ -7,7 +7,7 @@ hole. To fill them the network has to take them from other frames, or invent the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,14 +107,24 @@ def held_out_psnr(fill: Callable[[Clip], Tensor], sampler: HoleSampler, held_out
         fill: ``Method.fill`` with the network to score.
         sampler: without held-out pixels: it supplies the true pixels to compare with.
     """
-    total, count = 0.0, 0.0
+    pairs = []
     for placement in held_out.placements:
         clip = sampler.gather([placement])
         frame = sampler.offset_zero
-        output, target = fill(clip), clip.pixels[:, frame]
-        scored = clip.synthetic[:, frame] * clip.known[:, frame]
-        squared = ((output.float().clamp(-1, 1) - target) / 2).square() * scored
-        total += float(squared.sum())
+        pairs.append((fill(clip), clip.pixels[:, frame], clip.synthetic[:, frame] * clip.known[:, frame]))
+    return psnr_of(pairs)
+
+
+def psnr_of(pairs: Sequence[tuple[Tensor, Tensor, Tensor]]) -> float | None:
+    """PSNR in dB over all pairs together; ``None`` without a pixel.
+
+    Args:
+        pairs: output and target ``[B, 3, h, w]`` in working space, whose range is 2, and ``[B, 1, h, w]``, 1 where it
+            counts.
+    """
+    total, count = 0.0, 0.0
+    for output, target, scored in pairs:
+        total += float((((output.float().clamp(-1, 1) - target) / 2).square() * scored).sum())
         count += 3 * float(scored.sum())
     if not count:
         return None

@@ -89,12 +89,13 @@ class Output(nn.Module):
 
     Args:
         bounded: whether to apply the tanh; False for a residual that is added to a picture.
+        channels_out: 3 for RGB.
     """
 
-    def __init__(self, channels_in: int, bounded: bool = True) -> None:
+    def __init__(self, channels_in: int, bounded: bool = True, channels_out: int = 3) -> None:
         super().__init__()
-        self.conv, self.bounded = nn.Conv2d(channels_in, 3, 1), bounded
+        self.conv, self.bounded = nn.Conv2d(channels_in, channels_out, 1), bounded
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, channels_in, H, W]`` to ``[N, 3, H, W]``, in [-1, 1] where ``bounded``."""
+        """``[N, channels_in, H, W]`` to ``[N, channels_out, H, W]``, in [-1, 1] where ``bounded``."""
         return torch.tanh(self.conv(x)) if self.bounded else self.conv(x)

@@ -62,14 +62,15 @@ class NetworkConfig:
         width: factor on every channel count of the tables; 1.0 is the paper's.
         extra_planes: input channels in addition to the masked RGB and its mask.
         refines: whether the first three extra planes are a coarser level's picture (section 4.1) and the network
-            learns a residual to it. Untrained, it returns that picture. Its early features also go to its last
-            layers (``SHORTCUTS``).
+            learns a residual to it. Untrained, it returns that picture. It has shortcuts.
+        shortcuts: whether the early features also go to the last layers (``SHORTCUTS``).
     """
 
     kind: str = "coarse-to-fine"
     width: float = 1.0
     extra_planes: int = 0
     refines: bool = False
+    shortcuts: bool = False
 
 
 # Skip connections of a refining network: decoder layer -> encoder layer of the same size.
@@ -96,10 +97,19 @@ class Stage(nn.Module):
     Args:
         bf16: whether the hidden layers run in bfloat16. The output layer always runs in float32: bfloat16 rounds
             values near 1 to steps of 1/256, which are visible as bands in a sky.
+        shortcuts: whether early features go to the last layers.
+        channels_out: of the output.
     """
 
     def __init__(
-        self, channels_in: int, width: float, with_branch: bool = False, bounded: bool = True, bf16: bool = False
+        self,
+        channels_in: int,
+        width: float,
+        with_branch: bool = False,
+        bounded: bool = True,
+        bf16: bool = False,
+        shortcuts: bool = False,
+        channels_out: int = 3,
     ) -> None:
         super().__init__()
         self.bf16 = bf16
@@ -110,13 +120,13 @@ class Stage(nn.Module):
             features += branch_features
         # With the shortcuts, the coarser level's detail need not pass through the low-resolution layers: a few
         # training steps achieve what takes hundreds without them.
-        self.shortcuts = {} if bounded else SHORTCUTS
+        self.shortcuts = SHORTCUTS if shortcuts else {}
         joined = {late: self.encoder[early].channels_passed_on for late, early in self.shortcuts.items()}
         self.decoder, features = _layers(DECODER, features, width, joined)
-        self.output = Output(features, bounded)
+        self.output = Output(features, bounded, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, 3, H, W]``."""
+        """``[N, channels_in, H, W]`` with H and W multiples of 4 to ``[N, channels_out, H, W]``."""
         with autocast(x.device, self.bf16):
             features = self._features(x)
         return self.output(features.float())
@@ -159,10 +169,11 @@ class InpaintNetwork(nn.Module):
             raise ValueError(f"unknown network {config.kind!r}: choose one of {', '.join(KINDS)}")
         self.config, self.bf16 = config, bf16
         channels_in, bounded = 4 + config.extra_planes, not config.refines
-        self.first = Stage(channels_in, config.width, bounded=bounded, bf16=bf16)
+        shortcuts = config.shortcuts or config.refines
+        self.first = Stage(channels_in, config.width, False, bounded, bf16, shortcuts)
         self.second = None
         if config.kind != "base":
-            self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded, bf16)
+            self.second = Stage(channels_in, config.width, config.kind == "coarse-to-fine", bounded, bf16, shortcuts)
 
     def autocast(self):
         """A new context manager for computing at the precision of the hidden layers."""
@@ -190,7 +201,7 @@ class InpaintNetwork(nn.Module):
         """
         height, width = masked.shape[-2:]
         planes = torch.cat([masked, mask] if extra is None else [masked, mask, extra], dim=1)
-        planes = _pad(planes).contiguous(memory_format=torch.channels_last)
+        planes = pad(planes).contiguous(memory_format=torch.channels_last)
         return [output[..., :height, :width] for output in self.passes(planes)]
 
     def passes(self, planes: Tensor) -> list[Tensor]:
@@ -235,12 +246,18 @@ def initialise(network: InpaintNetwork, scheme: str) -> None:
         if scheme == "glorot" or module.out_channels == 3:
             nn.init.xavier_uniform_(module.weight)
             continue
-        half, fan_in = module.out_channels // 2, module.weight[0].numel()
-        nn.init.normal_(module.weight[:half], std=PRESERVING / fan_in**0.5)
-        nn.init.normal_(module.weight[half:], std=1 / fan_in**0.5)
+        preserve(module)
 
 
-def _pad(planes: Tensor) -> Tensor:
+def preserve(conv: nn.Conv2d) -> None:
+    """Draw the weights of a gated convolution so that it preserves the power of its input."""
+    half, fan_in = conv.out_channels // 2, conv.weight[0].numel()
+    nn.init.normal_(conv.weight[:half], std=PRESERVING / fan_in**0.5)
+    nn.init.normal_(conv.weight[half:], std=1 / fan_in**0.5)
+
+
+def pad(planes: Tensor) -> Tensor:
+    """Pad the sides of ``[N, C, H, W]`` at the bottom and the right to what the layers need."""
     height, width = planes.shape[-2:]
     target_height = max(SMALLEST, -(-height // STRIDE) * STRIDE)
     target_width = max(SMALLEST, -(-width // STRIDE) * STRIDE)

@@ -1,0 +1,173 @@
+"""Fills by copying: the network decides at the level that it was trained at, the pixels come from the plate.
+
+The candidates of a picture are searched twice: at the level's size, where the network looks at them, and at the
+plate's own size, where they are copied with one interpolation and compared with the ring. How the network changes
+their weights is smooth and is enlarged; of the picture itself, only what is invented is enlarged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from internal_inpaint.methods.copying.network import chosen, mixed
+from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
+from internal_inpaint.motion.field import Motion, resized_motion
+from internal_inpaint.motion.follow import shows
+from internal_inpaint.resample import enlarged_part
+
+_CACHED = 64  # pictures for which the masks of one size are kept
+_CACHED_BYTES = 256e6  # and at most this much
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """What is copied from, at one size.
+
+    Attributes:
+        frames: ``[N, h, w, 3]`` working space, with the known pixels continued smoothly into the holes.
+        state: ``[N, h, w]`` uint8 of ``PixelState``.
+        motion: of the shot, in pixels of this size.
+    """
+
+    frames: np.ndarray
+    state: np.ndarray
+    motion: Motion
+
+    def __post_init__(self) -> None:
+        kept = int(max(2, min(_CACHED, _CACHED_BYTES // max(1, self.state[0].size))))
+        object.__setattr__(self, "shown", lru_cache(kept)(lambda index: shows(np.asarray(self.state[index]))))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return tuple(self.state.shape[1:])
+
+    def picture(self, index: int) -> np.ndarray:
+        return self.frames[index]
+
+
+def copy_source(frames: np.ndarray, state: np.ndarray, motion: Motion) -> CopySource:
+    """The source at the size of ``frames``, with a motion of any size."""
+    return CopySource(frames, state, resized_motion(motion, state.shape[1:3]))
+
+
+@dataclass(frozen=True)
+class ShotCopies:
+    """What the fills of a shot copy.
+
+    Attributes:
+        level: the source at the size that the network was trained at.
+        plate: the source at the size of the fills: the plate's own, or the level's for small previews.
+        contrast: standard deviation of the shot's known pixels.
+        views: pictures per frame.
+    """
+
+    level: CopySource
+    plate: CopySource
+    contrast: float
+    views: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the fills."""
+        return self.plate.size
+
+    def at_level(self) -> ShotCopies:
+        """The same, with fills of the level's size."""
+        return replace(self, plate=self.level)
+
+    def candidates(self, index: int) -> Candidates | None:
+        """The candidates of a picture's hole at the level; ``None`` without a hole."""
+        return self._candidates(self.level, index)
+
+    def fill(self, decide: Callable[[int, dict[str, Tensor]], np.ndarray], index: int) -> Filled:
+        """Fill a picture's hole.
+
+        Args:
+            decide: gives ``[h, w, K + 5]`` (``CopyMethod.decide``) for a picture and its planes.
+            index: the picture.
+        """
+        smooth = np.asarray(self.level.frames[index], np.float32)
+        found = self.candidates(index)
+        if found is None:
+            return self._continued(smooth)
+        decision = decide(index, planes_of(found, smooth))
+        if self.plate is self.level:
+            box = found.found.box
+            return _mixed(found, decision[box], smooth[box])
+        there = self._candidates(self.plate, index)
+        if there is None:
+            return self._continued(smooth)
+        box = there.found.box
+        decision = np.concatenate(
+            [
+                enlarged_part(decision[..., channels], self.size, box, bicubic=channels.start == COUNT + 2)
+                for channels in (slice(0, COUNT), slice(COUNT, COUNT + 2), slice(COUNT + 2, COUNT + 5))
+            ],
+            axis=2,
+        )
+        return _mixed(there, decision, enlarged_part(smooth, self.size, box))
+
+    def _candidates(self, source: CopySource, index: int) -> Candidates | None:
+        found = find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index)
+        return None if found is None else compare_candidates(found, source.picture, self.contrast, self.views)
+
+    def _continued(self, smooth: np.ndarray) -> Filled:
+        """Of a hole that only one of the two sizes has, at an edge."""
+        whole = tuple(slice(0, side) for side in self.size)
+        weights = np.zeros((*self.size, COUNT + 2), np.float32)
+        weights[..., COUNT] = 1
+        return Filled(whole, enlarged_part(smooth, self.size, whole), weights)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled hole.
+
+    Attributes:
+        box: rows and columns of the picture.
+        picture: ``[h, w, 3]`` float32 working space; meaningful in the hole.
+        weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
+    """
+
+    box: tuple[slice, slice]
+    picture: np.ndarray
+    weights: np.ndarray
+
+
+def planes_of(found: Candidates, smooth: np.ndarray) -> dict[str, Tensor]:
+    """The planes of a ``CopyMethod`` clip for a whole picture, ``[C, h, w]`` each.
+
+    Args:
+        smooth: ``[h, w, 3]``.
+    """
+    size, box = smooth.shape[:2], found.found.box
+    copies, weights = np.zeros((COUNT, 3, *size), np.float32), np.zeros((COUNT, *size), np.float32)
+    copies[:, :, *box], weights[:, *box] = np.moveaxis(found.colours, 3, 1), found.weights
+    return {
+        "copies": torch.from_numpy(copies.reshape(-1, *size)),
+        "weights": torch.from_numpy(weights),
+        "smooth": torch.from_numpy(np.ascontiguousarray(np.moveaxis(smooth, 2, 0))),
+    }
+
+
+def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Filled:
+    """The picture in the candidates' box, from what was decided for it ``[h, w, K + 5]``."""
+
+    def batch(planes: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(planes))[None]
+
+    def pictures(values: np.ndarray) -> Tensor:
+        return batch(np.moveaxis(values, -1, -3))
+
+    weights = chosen(batch(there.weights), pictures(decision[..., : COUNT + 2]))
+    picture = mixed(weights, pictures(there.colours), pictures(smooth), pictures(decision[..., COUNT + 2 :]))
+    return Filled(
+        there.found.box, picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(), weights[0].permute(1, 2, 0).numpy()
+    )
