@@ -137,7 +137,7 @@ def _homography(here: np.ndarray, there: np.ndarray, known: np.ndarray, known_th
     kept &= np.linalg.norm(returned - corners, axis=-1)[:, 0] < TRACKED_WITHIN
     at = np.round(moved[:, 0, ::-1]).astype(int).clip(0, np.array(known.shape) - 1)
     kept &= known_there[at[:, 0], at[:, 1]]
-    if kept.sum() < TRACKED_LEAST:
+    if kept.sum() < 4:
         return None
     matrix, agrees = cv2.findHomography(corners[kept], moved[kept], cv2.RANSAC, TRACKED_WITHIN)
     singular = matrix is None or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6

@@ -95,10 +95,11 @@ def sharpness(result: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> float
     own = true = 0.0
     for a, b, hole in zip(result, truth, holes, strict=True):
         if hole.any():
+            box = bounding_box(hole, 1)
             # The frame's edge is not a border of the hole: nothing known lies beyond it.
-            inner = cv2.erode(hole.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
-            own += float(_gradient_length(a)[inner].sum(dtype=np.float64))
-            true += float(_gradient_length(b)[inner].sum(dtype=np.float64))
+            inner = cv2.erode(hole[box].astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+            own += float(_gradient_length(a[box])[inner].sum(dtype=np.float64))
+            true += float(_gradient_length(b[box])[inner].sum(dtype=np.float64))
     return own / true if true else float("nan")
 
 
@@ -191,16 +192,24 @@ def _decibel(mean_squared_error: float) -> float:
 
 
 def _ssim_frame(a: np.ndarray, b: np.ndarray) -> float:
+    index_of_all = np.ones(a.shape)
+    differs = (a != b).any(axis=-1)
+    # A window in which nothing differs has the index 1, which is most of a frame of which a hole was filled.
+    if differs.any():
+        box = bounding_box(differs, 2 * SSIM_RADIUS)
+        index_of_all[box] = _ssim_index(a[box].astype(np.float64), b[box].astype(np.float64))
+    inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
+    return float(index_of_all[inner, inner].mean())
+
+
+def _ssim_index(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     def blur(image: np.ndarray) -> np.ndarray:
         side = 2 * SSIM_RADIUS + 1
         return cv2.GaussianBlur(image, (side, side), SSIM_SIGMA)
 
-    a, b = a.astype(np.float64), b.astype(np.float64)
     mean_a, mean_b = blur(a), blur(b)
     variance_a, variance_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     index = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    index /= (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
-    inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
-    return float(index[inner, inner].mean())
+    return index / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))

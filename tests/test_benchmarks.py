@@ -119,6 +119,14 @@ class TestMetrics:
         assert metrics.ssim(flat + 0.1, flat) == pytest.approx(expected)
         assert metrics.ssim(texture(40, 50, seed=1)[None], truth) < 0.3
 
+    def test_ssim_of_a_small_difference_is_that_of_the_whole_frame(self):
+        truth = pan(1, 70, 90)
+        result = truth.copy()
+        result[0, 3:20, 40:60] = 0.5
+        everywhere = result + np.float32(1e-6)  # so small a difference has no index of its own
+        assert metrics.ssim(result, truth) == pytest.approx(metrics.ssim(everywhere, truth), abs=1e-5)
+        assert metrics.ssim(result, truth) < 0.97
+
     def test_temporal_error_sees_flicker_and_not_what_moves_with_the_truth(self):
         truth = pan(6) * 0.8 + 0.1
         holes = hole_in(truth)
@@ -195,6 +203,8 @@ class TestMetrics:
         holes[0] = False
         assert distance(truth, truth, holes) == 0
         assert 0.01 < distance(1 - truth, truth, holes) < 2
+        # The known part of the box is no part of the mean.
+        assert distance(filled_by(1 - truth, truth, holes), truth, holes) > 0.5 * distance(1 - truth, truth, holes)
         # Of the frames with a hole, 1 to 4, the first, the last and one between them are looked at.
         spoiled = [
             t for t in range(5) if distance(np.where(np.arange(5)[:, None, None, None] == t, 0, truth), truth, holes)
@@ -392,14 +402,15 @@ class TestQuality:
         def engine(command, **options):
             """Stands in for the command line: the longer it may train, the better its fill."""
             asked = dict(zip(command[4::2], command[5::2], strict=True))
-            seen.append((asked["--time"], asked.get("--method")))
+            seen.append((asked["--quality"], asked["--time"], asked.get("--method")))
             copy_plate(asked, offset=1 / int(asked["--time"][:-1]))
             return SimpleNamespace(returncode=0)
 
         monkeypatch.setattr(measuring.subprocess, "run", engine)
         chosen = ("draft,draft:implicit", "--time", "10s,100s", "--protocol", "fixed")
         assert self.run(tmp_path / "q.json", *chosen) == 0
-        assert sorted(seen, key=str) == [("100s", "implicit"), ("100s", None), ("10s", "implicit"), ("10s", None)]
+        assert set(seen) == {("draft", time, method) for time in ("10s", "100s") for method in ("implicit", None)}
+        assert len(seen) == 4
         rows = [line.split("|")[1:3] for line in capsys.readouterr().out.split("###")[1].splitlines()[4:8]]
         psnr = {name.strip(): float(value) for name, value in rows}
         assert list(psnr) == ["draft 10s", "draft 100s", "draft:implicit 10s", "draft:implicit 100s"]
