@@ -39,7 +39,7 @@ from internal_inpaint.training.config import PRESETS, TrainingConfig, with_netwo
 from internal_inpaint.training.validation import HeldOut, held_out_psnr
 from learned import Learned, learn, with_method
 from metrics import flows, psnr_in_hole
-from quality import Results, collect, table
+from results import Results, collect, table
 
 STANDARD = PRESETS["standard"]
 NETWORKS: dict[str, TrainingConfig] = {

@@ -7,6 +7,7 @@ returns the frames filled. Pixels inside the holes are blanked before anything l
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,6 +16,12 @@ from scipy.sparse.linalg import spsolve
 
 INPAINT_RADIUS = 3
 FLOW_MARGIN = 4
+TRACKED_POINTS = 1500
+TRACKED_LEAST = 12  # a homography has eight unknowns; four points fit always, whatever they are
+TRACKED_WITHIN = 1.5  # pixels, for the way forth and back as for RANSAC
+
+# Where the points [P, 2] (row, column) of a frame are in its neighbour; NaN where that is not known.
+Motion = Callable[[int, np.ndarray], np.ndarray]
 
 
 def telea(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
@@ -44,9 +51,30 @@ def flow_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     the hole; the two colours found are mixed, the nearer frame weighing more. The flow inside the
     hole is the smoothest continuation of the flow around it.
     """
-    # Even one percent of a hidden pixel, taken along by interpolation, would be peeping.
     blank = telea(frames, holes)
     past, future = _complete_flows(blank, holes, -1), _complete_flows(blank, holes, +1)
+    return _carry(frames, blank, holes, partial(_along_flow, past), partial(_along_flow, future))
+
+
+def homography_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Known pixels carried into the hole as if the shot were one plane, Telea for the rest.
+
+    A homography between neighbouring frames is fitted (RANSAC) to features tracked over known pixels; chained, they
+    lead each hole pixel to the nearest past and future frame that shows it, mixed as in ``flow_propagation``. Where
+    too few features agree, nothing is carried from one frame to the next.
+    """
+    blank = telea(frames, holes)
+    ahead = _homographies(blank, holes)
+    back = [None] + [None if matrix is None else np.linalg.inv(matrix) for matrix in ahead]
+    return _carry(frames, blank, holes, partial(_along_plane, back), partial(_along_plane, [*ahead, None]))
+
+
+def _carry(frames: np.ndarray, blank: np.ndarray, holes: np.ndarray, past: Motion, future: Motion) -> np.ndarray:
+    """Fill the holes with what their pixels show in other frames; Telea where none shows it.
+
+    ``blank`` are the frames with holes painted over: even one percent of a hidden pixel, taken along by
+    interpolation, would be peeping.
+    """
     filled, missing = frames.copy(), np.zeros_like(holes)
     for t, hole in enumerate(holes):
         points = np.argwhere(hole).astype(np.float64)
@@ -74,7 +102,7 @@ def _inpaint(frames: np.ndarray, holes: np.ndarray, method: int) -> np.ndarray:
 def _complete_flows(blank: np.ndarray, holes: np.ndarray, step: int) -> list[np.ndarray | None]:
     """Flow [H, W, 2] from each frame to its neighbour ``step`` away, None where there is none."""
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(np.round(frame * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for frame in blank]
+    grey = _grey(blank)
     completed: list[np.ndarray | None] = []
     for t, image in enumerate(grey):
         if not 0 <= t + step < len(grey):
@@ -85,6 +113,52 @@ def _complete_flows(blank: np.ndarray, holes: np.ndarray, step: int) -> list[np.
         doubtful = ndimage.binary_dilation(holes[t] | holes[t + step], iterations=FLOW_MARGIN)
         completed.append(_continue_smoothly(flow, doubtful))
     return completed
+
+
+def _grey(frames: np.ndarray) -> list[np.ndarray]:
+    return [cv2.cvtColor(np.round(frame * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for frame in frames]
+
+
+def _homographies(blank: np.ndarray, holes: np.ndarray) -> list[np.ndarray | None]:
+    """Matrix [3, 3] from each frame to the next on (x, y, 1), None where features do not agree on one."""
+    grey = _grey(blank)
+    known = [~ndimage.binary_dilation(hole, iterations=FLOW_MARGIN) for hole in holes]
+    return [_homography(*grey[t : t + 2], *known[t : t + 2]) for t in range(len(grey) - 1)]
+
+
+def _homography(here: np.ndarray, there: np.ndarray, known: np.ndarray, known_there: np.ndarray) -> np.ndarray | None:
+    apart = max(3, here.shape[1] // 100)
+    corners = cv2.goodFeaturesToTrack(here, TRACKED_POINTS, 0.005, apart, mask=known.astype(np.uint8))
+    if corners is None:
+        return None
+    moved, followed, _ = cv2.calcOpticalFlowPyrLK(here, there, corners, None)
+    returned, followed_back, _ = cv2.calcOpticalFlowPyrLK(there, here, moved, None)
+    kept = (followed & followed_back)[:, 0] > 0
+    kept &= np.linalg.norm(returned - corners, axis=-1)[:, 0] < TRACKED_WITHIN
+    at = np.round(moved[:, 0, ::-1]).astype(int).clip(0, np.array(known.shape) - 1)
+    kept &= known_there[at[:, 0], at[:, 1]]
+    if kept.sum() < 4:
+        return None
+    matrix, agrees = cv2.findHomography(corners[kept], moved[kept], cv2.RANSAC, TRACKED_WITHIN)
+    singular = matrix is None or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6
+    return None if singular or agrees.sum() < TRACKED_LEAST else matrix
+
+
+def _along_plane(homographies: list[np.ndarray | None], t: int, points: np.ndarray) -> np.ndarray:
+    if homographies[t] is None:
+        return np.full_like(points, np.nan)
+    moved = np.column_stack([points[:, ::-1], np.ones(len(points))]) @ homographies[t].T
+    depth = moved[:, 2:]
+    return np.where(depth > 1e-6, moved[:, 1::-1] / np.where(depth > 1e-6, depth, 1), np.nan)
+
+
+def _along_flow(flows: list[np.ndarray | None], t: int, points: np.ndarray) -> np.ndarray:
+    if flows[t] is None:
+        return np.full_like(points, np.nan)
+    moved = points + np.stack([_sample(flows[t][..., k], points) for k in (1, 0)], axis=1)
+    # Outside the frame there is no flow: what has left it is lost.
+    inside = ((points >= 0) & (points <= np.array(flows[t].shape[:2]) - 1)).all(axis=1)
+    return np.where(inside[:, None], moved, np.nan)
 
 
 def _continue_smoothly(field: np.ndarray, unknown: np.ndarray) -> np.ndarray:
@@ -116,25 +190,23 @@ def _continue_smoothly(field: np.ndarray, unknown: np.ndarray) -> np.ndarray:
 
 
 def _follow(
-    blank: np.ndarray, holes: np.ndarray, flows: list, start: int, points: np.ndarray, step: int
+    blank: np.ndarray, holes: np.ndarray, motion: Motion, start: int, points: np.ndarray, step: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colour [P, 3] and number of frames away [P] (inf: none) of the first known pixel on each path."""
     colours = np.zeros((len(points), 3))
     steps = np.full(len(points), np.inf)
-    position, active, t = points.copy(), np.arange(len(points)), start
+    at, active, t = points, np.arange(len(points)), start
     limit = np.array(holes.shape[1:]) - 1
     while len(active) and 0 <= t + step < len(blank):
-        at = position[active]
-        motion = np.stack([_sample(flows[t][..., k], at) for k in (1, 0)], axis=1)
-        at = at + motion
+        at = motion(t, at)
         t += step
-        inside = ((at >= 0) & (at <= limit)).all(axis=1)
-        active, at = active[inside], at[inside]
-        position[active] = at
-        known = _sample(holes[t].astype(np.float32), at) < 0.01
+        followed = np.isfinite(at).all(axis=1)
+        active, at = active[followed], at[followed]
+        known = ((at >= 0) & (at <= limit)).all(axis=1)
+        known[known] = _sample(holes[t].astype(np.float32), at[known]) < 0.01
         colours[active[known]] = np.stack([_sample(blank[t, ..., c], at[known]) for c in range(3)], axis=1)
         steps[active[known]] = abs(t - start)
-        active = active[~known]
+        active, at = active[~known], at[~known]
     return colours, steps
 
 
@@ -148,4 +220,5 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "navier-stokes": navier_stokes,
     "median": temporal_median,
     "flow": flow_propagation,
+    "homography": homography_propagation,
 }

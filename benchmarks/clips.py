@@ -55,7 +55,11 @@ class Shot:
 
     def truth(self) -> np.ndarray:
         """The plate as display-encoded images [N, H, W, 3], 0..1: the truth, except for ``removal``."""
-        return np.stack([read_display(frame_path(self.plate, frame)) for frame in self.frames])
+        return self.pictures(self.plate)
+
+    def pictures(self, pattern: str) -> np.ndarray:
+        """Any sequence with the frames of this shot as display-encoded images [N, H, W, 3], 0..1."""
+        return np.stack([read_display(frame_path(pattern, frame)) for frame in self.frames])
 
     def holes(self) -> np.ndarray:
         """True where the matte is above 0.5, [N, H, W]."""
@@ -65,6 +69,11 @@ class Shot:
 def shared_folder() -> Path:
     """Where the clips lie: beside the checkout, or where INTERNAL_INPAINT_SHARED says."""
     return Path(os.environ.get("INTERNAL_INPAINT_SHARED", CHECKOUT.parent / "shared"))
+
+
+def vgg19_weights() -> Path:
+    """VGG-19 up to relu3_4, for the perceptual distance; like the clips, it is not in this repository."""
+    return shared_folder() / "weights" / "vgg19_relu3_4.safetensors"
 
 
 def frame_path(pattern: str, frame: int) -> Path:
@@ -96,10 +105,15 @@ def read_display(path: Path) -> np.ndarray:
 
 
 def _linear_plate(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """An 8-bit sRGB frame as scene-linear [H, W, 3]; averaged in linear light, as a camera would."""
+    """An 8-bit sRGB frame as scene-linear [H, W, 3]; averaged in linear light, as a camera would.
+
+    A clip that is smaller than ``size`` is enlarged, and its truth is as soft as that makes it.
+    """
     encoded = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    return cv2.resize(linear.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    # Where there are too few pixels, averaging repeats them, and blocks have edges that no camera saw.
+    way = cv2.INTER_AREA if encoded.shape[1] >= size[0] else cv2.INTER_CUBIC
+    return cv2.resize(linear.astype(np.float32), size, interpolation=way).clip(0, 1)
 
 
 def _mattes(name: str, protocol: str, size: tuple[int, int], count: int) -> Iterable[np.ndarray]:

@@ -15,9 +15,12 @@ import OpenImageIO as oiio
 
 from clips import frame_path
 from internal_inpaint.report.contact_sheet import srgb_encoded
+from metrics import bounding_box
 
 GAP = 4
 TITLE_HEIGHT = 20
+TITLE_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.42)
+CROP_MARGIN = 24
 
 
 def contact_sheet(columns: dict[str, np.ndarray], path: Path, count: int = 4) -> None:
@@ -26,16 +29,45 @@ def contact_sheet(columns: dict[str, np.ndarray], path: Path, count: int = 4) ->
     chosen = np.unique(np.linspace(0, frames - 1, count).round().astype(int))
     strips = []
     for name, images in columns.items():
-        width = images.shape[2]
+        # Pictures of a small hole can be narrower than their title.
+        width = max(images.shape[2], cv2.getTextSize(name, *TITLE_FONT, 1)[0][0] + 8)
         title = np.zeros((TITLE_HEIGHT, width, 3), np.uint8)
-        cv2.putText(title, name, (4, TITLE_HEIGHT - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255))
+        cv2.putText(title, name, (4, TITLE_HEIGHT - 6), *TITLE_FONT, (255, 255, 255))
         gap = np.zeros((GAP, width, 3), np.uint8)
-        codes = np.round(np.clip(images[chosen], 0, 1) * 255).astype(np.uint8)
+        codes = _codes(images[chosen])
+        codes = np.pad(codes, ((0, 0), (0, 0), (0, width - images.shape[2]), (0, 0)))
         strip = np.concatenate([title, *(cell for image in codes for cell in (image, gap))])
         strips += [strip, np.zeros((len(strip), GAP, 3), np.uint8)]
-    sheet = np.concatenate(strips[:-1], axis=1)
+    _write(path, np.concatenate(strips[:-1], axis=1))
+
+
+def middle_with_hole(holes: np.ndarray) -> int | None:
+    """The frame nearest the middle of the clip that has a hole [N, H, W]; None if none has."""
+    frames = np.flatnonzero(holes.any(axis=(1, 2)))
+    return int(min(frames, key=lambda t: abs(t - (len(holes) - 1) / 2))) if len(frames) else None
+
+
+def save_crop(frame: np.ndarray, hole: np.ndarray, path: Path) -> None:
+    """Write what lies round the hole of one frame [H, W, 3], 0..1, as a PNG, pixel for pixel."""
+    _write(path, _codes(frame[bounding_box(hole, CROP_MARGIN)]))
+
+
+def crop_sheet(frame: np.ndarray, hole: np.ndarray, crops: dict[str, Path], path: Path) -> None:
+    """Write a PNG of what ``save_crop`` wrote side by side, at full resolution: truth, hidden, then ``crops``."""
+    box = bounding_box(hole, CROP_MARGIN)
+    columns = {"truth": frame[box], "hidden": with_hole(frame, hole)[box]}
+    for title, crop in crops.items():
+        columns[title] = cv2.imread(str(crop))[..., ::-1].astype(np.float32) / 255
+    contact_sheet({title: picture[None] for title, picture in columns.items()}, path, count=1)
+
+
+def _codes(images: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def _write(path: Path, codes: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), sheet[..., ::-1]):
+    if not cv2.imwrite(str(path), codes[..., ::-1]):
         raise OSError(f"{path} cannot be written")
 
 

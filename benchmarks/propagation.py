@@ -37,7 +37,7 @@ from internal_inpaint.job import parse_time
 from internal_inpaint.roto import Propagated, RotoConfig, propagate
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks
-from quality import Results, table
+from results import Results, table
 
 REFERENCES = ("first", "first+last", "first+worst")
 SCORES = ("IoU", "recall", "precision", "worst IoU", "doubtful", "lost", "lost and doubtful", "seconds")

@@ -41,7 +41,7 @@ from internal_inpaint.training.state import Counters, Hooks
 from internal_inpaint.training.trainer import Trainer
 from internal_inpaint.vgg19 import load_vgg19
 from learned import CPU, filled, opened, planes, trained_level, with_method
-from quality import Results, table
+from results import Results, table
 from speed import moving_pattern
 
 VARIANTS = {

@@ -19,7 +19,7 @@ from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.training.config import TrainingConfig
 from internal_inpaint.training.fill_task import fill_trainer
-from quality import Results
+from results import Results
 
 SIZE = "96x54"
 
