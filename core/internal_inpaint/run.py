@@ -25,6 +25,7 @@ from internal_inpaint.fit import (
     warn_of_precision,
 )
 from internal_inpaint.job import Job
+from internal_inpaint.job_fields import paths_in
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
@@ -186,7 +187,7 @@ def shot_settings(job: Job) -> ShotSettings:
     """The part of a job that says what the shot is."""
     names = ("plate", "matte", "frames", "matte_channel", "grow", "feather", "colorspace", "view", "layer")
     names += ("matte_frame",)
-    return ShotSettings(**{name: getattr(job, name) for name in names})
+    return ShotSettings(**{name: getattr(job, name) for name in names}, guide=tuple(paths_in(job.guide or "")))
 
 
 def device_of(job: Job) -> torch.device:
