@@ -66,14 +66,17 @@ def test_a_guides_pixels_are_known_under_the_matte_and_the_plates_elsewhere(file
 
 def test_nan_under_the_matte_is_known_where_it_was_painted_over(files):
     planes = {name: random_plane("half", 24, 32, i) for i, name in enumerate("RGB")}
-    planes["G"][9, 12] = planes["G"][2, 2] = np.nan
+    planes["G"][9, 12] = planes["G"][2, 2:20] = np.nan
     write_image(files / "plate.1002.exr", planes)
-    paint(files / "plate.1002.exr", files / "guide.1002.exr")
+    planes["G"][2, 2:20] = 7  # mended too, where the plate stays as it is
+    for plane in planes.values():
+        plane[BOX[0] : BOX[1], BOX[2] : BOX[3]] = PAINT
+    write_image(files / "guide.1002.exr", planes)
     data = guided(files).load(1)
     assert not data.hole[9, 12]
     assert data.alpha[9, 12] == 1
     assert data.rgb[9, 12, 1] == 0.25
-    assert data.hole[2, 2], "nobody has painted that one"
+    assert data.hole[2, 2:20].all(), "outside the matte nothing is delivered, so nothing is known"
 
 
 def test_a_pattern_a_folder_and_a_list_name_guides_by_their_frames(files):
@@ -232,6 +235,16 @@ def test_a_data_window_of_its_own_must_cover_the_matte(files):
     paint(files / "plate.1002.exr", files / "guide.1002.exr", window=(4, 20, 11, 24))
     with pytest.raises(BadInput, match=r"guide\.1002\.exr does not cover the matte: \d+ pixels of it are outside"):
         guided(files).load(1)
+
+
+def test_a_guide_with_overscan_lies_where_its_data_window_says(files):
+    inner = read_channels(read_header(files / "guide.1002.exr"), 0, (0, 1, 2))
+    outer = np.full((34, 40, 3), 3, np.float16)
+    outer[6:30, 5:37] = inner
+    planes = dict(zip("RGB", np.moveaxis(outer, 2, 0), strict=True))
+    write_image(files / "guide.1002.exr", planes, origin=(-5, -6), display=(0, 0, 32, 24))
+    data = guided(files).load(1)
+    assert bits(data.rgb[data.alpha > 0]) == bits(inner[data.alpha > 0])
 
 
 def test_an_output_that_would_overwrite_a_guide_is_refused(files):
