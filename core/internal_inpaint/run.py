@@ -35,7 +35,7 @@ from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
-from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, open_shot
+from internal_inpaint.shot import FrameStore, Shot, ShotSettings, build_stores, check_guides, open_shot
 from internal_inpaint.spinning import limited_while_busy
 from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
@@ -156,7 +156,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
 
 
 def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
-    """Open the shot and check everything that can be refused without reading a pixel."""
+    """Open the shot and check everything that can be refused without reading a pixel, but those of the guides."""
     if job.vgg19 is not None and mode.train:
         load_vgg19(Path(job.vgg19), torch.device("cpu"))
     shot = open_shot(shot_settings(job))
@@ -164,7 +164,9 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
     if job.task == "propagate-matte":
         MatteWriter(shot, job.output)
         return shot, None
-    return shot, writers_of(job, shot)
+    writers = writers_of(job, shot)
+    check_guides(shot)
+    return shot, writers
 
 
 def ingest(context: Context, shot: Shot) -> tuple[tuple[Level, ...], tuple[FrameStore, ...]]:

@@ -114,6 +114,16 @@ def survey(
     )
 
 
+def check_guides(shot: Shot) -> None:
+    """Reads the guides of all frames that have a matte: what is wrong with them is said before any work is done.
+
+    Raises BadInput as `Shot.load`. A guide whose frame gets its matte later is checked then.
+    """
+    for picture in shot.pictures:
+        if picture.frame in shot.guides:
+            shot.load(picture.index)
+
+
 def _coverage(data: PictureData) -> float:
     return float((data.alpha > 0).sum() / max(1, (~data.outside).sum()))
 
