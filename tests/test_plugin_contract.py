@@ -36,6 +36,7 @@ def test_a_host_job_with_every_key_reads_as_it_was_meant(tmp_path):
         "matte": "inputs/matte.####.exr",
         "frames": "1001-1010",
         "matte_frame": "1003",
+        "guide": "/shots/clean.1003.exr,/shots/clean.1009.exr",
         "grow": 4,
         "feather": 2.5,
         "quality": "final",

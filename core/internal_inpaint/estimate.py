@@ -59,7 +59,7 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     loading_s = (clock() - start) / len(shot.pictures)
     levels = levels_of(job, (shot.canvas.height, shot.canvas.width), device)
     with tempfile.TemporaryDirectory(prefix="internal-inpaint-", ignore_cleanup_errors=True) as folder:
-        measured = _measured(job, shot, holes, levels, device, Path(folder), clock)
+        measured = _measured(job, shot.without_guides(), holes, levels, device, Path(folder), clock)
     budget, matte = whole_budget(job, levels, device), budget_of(job, device)
     costs, files, pictures = measured.levels, measured.files, len(shot.pictures)
 
@@ -111,6 +111,8 @@ class _Holes:
 
     def add(self, index: int, data: PictureData) -> None:
         hole = data.hole & ~(data.broken & (data.alpha == 0))  # NaN away from the matte is not filled
+        if data.plate is not None:  # a guide: measured as if it had to be filled, it may be the only matte there is
+            hole = data.alpha > 0
         rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
         self.boxes.append((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0))
         self.known.append(int((~(data.hole | data.outside)).sum()))
@@ -268,6 +270,7 @@ def readable(found: dict) -> str:
         f"{found['matte_coverage_mean']:.2%} of a frame, at most {found['matte_coverage_max']:.2%} "
         f"(frame {found['matte_coverage_max_frame']})",
         *_propagation(found),
+        *_guides(found),
         f"empty mattes   {len(found['empty_matte_frames'])}" + _frames(found["empty_matte_frames"]),
         f"trained at     {', '.join(f'{w}x{h}' for w, h in estimate['working_sizes'])} on {estimate['device']}",
         f"estimate       {estimate['total_s']:.0f} s in total: {_training(estimate)} training, "
@@ -289,6 +292,12 @@ def _propagation(found: dict) -> list[str]:
         f"one-frame roto {len(references)} of {len(frames)} frames have a matte{_frames(references)}; "
         f"finding the others takes {budget}"
     ]
+
+
+def _guides(found: dict) -> list[str]:
+    """A line on the painted frames, if there are any."""
+    guides = found["guide_frames"]
+    return [f"guides         {len(guides)}{_frames(guides)}"] if guides else []
 
 
 def _window(window: tuple) -> str:

@@ -73,7 +73,8 @@ def measure_copies(context: Context, shot: Shot, level: FrameStore, plate: Frame
     small = copy_source(level.frames, level.state, reduced)
     # A level of the plate's own size is the plate: nothing is searched twice.
     large = small if level.size == plate.size else copy_source(plate.frames, plate.state, measured)
-    return ShotCopies(small, large, contrast_of(level.frames, level.state, range(len(level.state))), views)
+    contrast = contrast_of(level.frames, level.state, range(len(level.state)))
+    return ShotCopies(small, large, contrast, views, plate.fingerprint)
 
 
 def motion_source(plate: FrameStore, views: int) -> MotionSource:

@@ -18,6 +18,7 @@ from internal_inpaint.job_fields import (
     LEARNS,
     OUTPUT,
     PATH,
+    PATHS,
     PIXELS,
     SECONDS,
     SEED,
@@ -26,6 +27,7 @@ from internal_inpaint.job_fields import (
     SWITCH,
     THREADS,
     parse_time,
+    paths_in,
     setting,
     settings_of,
 )
@@ -119,6 +121,18 @@ class Job:
         group=SHOT,
         verbs=ALL_VERBS,
         retrains=True,
+    )
+    guide: str | None = setting(
+        "frames that were painted clean, such as 'guide.1012.exr': a file, a pattern, or several with commas between "
+        "them; their pixels under the matte are known",
+        default=None,
+        absent="none",
+        kind=PATHS,
+        group=SHOT,
+        verbs=(*INPAINTS, "check"),
+        metavar="PATTERN",
+        retrains=True,
+        see="guide-frames.md",
     )
     layer: str | None = setting(
         "layer to fill", default=None, absent="the main RGB", group=SHOT, verbs=ALL_VERBS, see="pixels.md"
@@ -340,9 +354,18 @@ def _job_of(data: dict, path: Path) -> Job:
 
 def with_absolute_paths(job: Job, folder: Path) -> Job:
     """The same job, its relative paths taken from ``folder``."""
-    paths = {name: getattr(job, name) for name, declared in SETTINGS.items() if declared.is_path}
-    absolute = {n: os.path.abspath(os.path.join(folder, os.path.expanduser(p))) for n, p in paths.items() if p}
-    return replace(job, **absolute)
+
+    def absolute(path: str) -> str:
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
+
+    paths = {}
+    for name, declared in SETTINGS.items():
+        if value := getattr(job, name):
+            if declared.is_path:
+                paths[name] = absolute(value)
+            elif declared.kind is PATHS:
+                paths[name] = ",".join(map(absolute, paths_in(value)))
+    return replace(job, **paths)
 
 
 def write_job(job: Job, folder: Path) -> None:

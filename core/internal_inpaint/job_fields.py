@@ -47,6 +47,7 @@ class Kind:
 TEXT = Kind(metavar="NAME")
 SWITCH = Kind()
 PATH = Kind("path", "PATH")
+PATHS = Kind("paths", "PATHS")  # with commas between them (`paths_in`)
 FRAMES = Kind("frames", "FRAMES")
 # Written so that NaN is out of every range.
 STEPS = Kind(
@@ -194,6 +195,16 @@ class Setting:
             ) from None
         if "\0" in value:
             raise BadInput(f"{self.option} {value!a} contains a NUL character, which no path or name can: remove it")
+
+
+def paths_in(text: str) -> list[str]:
+    """The paths of a list with commas.
+
+    A comma separates two paths only after a file extension: the name of a folder may contain one.
+    """
+    paths = [path.strip() for path in re.split(r"(\.[A-Za-z]\w*)\s*,", text)]
+    joined = [name + extension for name, extension in zip(paths[::2], [*paths[1::2], ""], strict=True)]
+    return [path for path in joined if path]
 
 
 def setting(help: str, *, default: Any = MISSING, **declared: Any) -> Any:

@@ -16,6 +16,7 @@ from internal_inpaint.context import Context
 from internal_inpaint.job import Job
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.shot import ElementWriter, FrameStore, FrameWriter, Patch, Shot, by_frame, frame_sources
@@ -99,7 +100,10 @@ def render(
         patches = {}
         for picture in pictures:
             loaded = shot.load(picture.index)
-            result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
+            if loaded.plate is None:
+                result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
+            else:  # painted by the artist: nothing to fill
+                result, fill = composite(loaded.plate, loaded.rgb, loaded.alpha), loaded.rgb
             plane = None if shown is None else shown.plane(picture.index, loaded.alpha.shape)
             patches[picture.view] = Patch(result, loaded.alpha, fill, plane)
         if writers.elements is not None:
@@ -123,6 +127,8 @@ def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: b
     settings = [trained.digest, asdict(trained.space), shot.grow, shot.feather, shot.colour.name]
     settings += [shot.settings.matte_channel]
     settings += [job.fill_layer, job.confidence_layer, str(elements), runtime]
+    if trained.copies is not None:
+        settings.append(trained.copies.digest)
     if with_confidence:
         # The confidence of a frame depends on what the others show.
         settings += [frame_sources(shot, frame) for frame in shot.frames]

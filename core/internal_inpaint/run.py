@@ -26,6 +26,7 @@ from internal_inpaint.fit import (
 )
 from internal_inpaint.ingest import ingest
 from internal_inpaint.job import Job
+from internal_inpaint.job_fields import paths_in
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.methods.memory import is_out_of_memory
 from internal_inpaint.outcome import Result, finished, report
@@ -35,7 +36,7 @@ from internal_inpaint.preview import Preview
 from internal_inpaint.render import Writers, confidence_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
-from internal_inpaint.shot import FrameStore, Shot, ShotSettings, open_shot
+from internal_inpaint.shot import FrameStore, Shot, ShotSettings, check_guides, open_shot
 from internal_inpaint.spinning import limited_while_busy
 from internal_inpaint.threads import apply_threads, choose_threads
 from internal_inpaint.training.device import choose_device, trains_in_bf16
@@ -155,7 +156,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
 
 
 def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
-    """Open the shot and check everything that can be refused without reading a pixel."""
+    """Open the shot and check everything that can be refused without reading a pixel, but those of the guides."""
     if job.vgg19 is not None and mode.train:
         load_vgg19(Path(job.vgg19), torch.device("cpu"))
     shot = open_shot(shot_settings(job))
@@ -163,14 +164,16 @@ def open_(job: Job, mode: Mode = RUN) -> tuple[Shot, Writers | None]:
     if job.task == "propagate-matte":
         MatteWriter(shot, job.output)
         return shot, None
-    return shot, writers_of(job, shot)
+    writers = writers_of(job, shot)
+    check_guides(shot)
+    return shot, writers
 
 
 def shot_settings(job: Job) -> ShotSettings:
     """The part of a job that says what the shot is."""
     names = ("plate", "matte", "frames", "matte_channel", "grow", "feather", "colorspace", "view", "layer")
     names += ("matte_frame",)
-    return ShotSettings(**{name: getattr(job, name) for name in names})
+    return ShotSettings(**{name: getattr(job, name) for name in names}, guide=tuple(paths_in(job.guide or "")))
 
 
 def device_of(job: Job) -> torch.device:

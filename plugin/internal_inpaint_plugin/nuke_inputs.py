@@ -23,6 +23,8 @@ FULL = 1 << 20  # a disk with fewer free bytes than this counts as full
 OPENED = re.compile(r"_panelDropped(_\d+)?$")  # Nuke's own knob: whether a colour knob's fields are open
 # What a colour space knob may write before the actual name: default, and roles of OCIO.
 STANDS_FOR = re.compile(r"(default|scene_linear|compositing_linear|rendering|reference)\s*\((.+)\)")
+# One name in a list: a comma separates two of them only after a file extension, as for the engine.
+GUIDES = re.compile(r"\s*(\S.*?\.[A-Za-z]\w*|\S.*?)\s*(?:,|$)")
 # Knobs that do not change the picture: moving, renaming or colouring a node does not make a new input.
 COSMETIC = frozenset(
     (
@@ -86,6 +88,26 @@ def matte_source(node: Any, frames: List[int]) -> Optional[Source]:
 def matte_channel(node: Any) -> str:
     """The channel's name in the files, for the job; empty without a matte input, which means the plate's alpha."""
     return CHANNELS[node["matte_channel"].value()] if node.input(MATTE) is not None else ""
+
+
+def guide_files(node: Any) -> Tuple[str, str]:
+    """The painted frames: absolute files or patterns for the job, and the identity of their files; empty if none.
+
+    Raises:
+        PluginError: a name is an expression, or no file has it.
+    """
+    knob = node.knob("guide")  # nodes of older scripts lack it
+    written = (knob.value() or "").strip() if knob is not None else ""  # evaluate() would number a pattern
+    if "[" in written:
+        raise PluginError("Guide frames: type the files' names, without [expressions]")
+    project, files, found = nuke.root()["project_directory"].evaluate() or "", [], []
+    for name in GUIDES.findall(written):
+        files.append(os.path.abspath(os.path.join(project, os.path.expanduser(name.strip()))))
+        there = files_of(files[-1])
+        if not there:
+            raise PluginError(f"Guide frames: there is no file {files[-1]}; choose a frame that was painted clean")
+        found.append(repr((files[-1], sorted(there.items()))))
+    return ",".join(files), _digest(found) if found else ""
 
 
 def _source(node: Any, number: int, word: str, frames: List[int], channels: str) -> Source:

@@ -83,8 +83,11 @@ def _prepared(node: Any, first: int, last: int) -> Tuple[Run, Dict[str, Any], Di
     if matte is None and node["one_frame"].value():
         raise PluginError("Matte from one frame needs the matte input: connect the drawn matte to it")
     channel = nuke_inputs.matte_channel(node)
+    guides, painted = nuke_inputs.guide_files(node)
     job = nuke_settings.job_for(node, first, last, plate.pattern, matte.pattern if matte else "", channel)
     inputs = {source.word: source.identity for source in (plate, matte) if source is not None}
+    if guides:
+        job["guide"], inputs["guide"] = guides, painted
 
     nuke_settings.give_id(node)
     for _ in range(CLAIMS):

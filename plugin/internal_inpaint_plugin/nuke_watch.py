@@ -30,6 +30,7 @@ KNOBS = {
     "frames": "frame range",
     "matte-channel": "matte channel",
     "matte-frame": "matte from one frame",
+    "guide": "guide frames",
     "time": "time limit",
     "matte": "the matte input",
     "plate": "the plate input",

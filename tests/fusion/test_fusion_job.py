@@ -22,8 +22,10 @@ def test_the_jobs_keys(quick, tmp_path):
 
     _, node = quick
     node.set(FrameRange=" 1001-1003 ", MatteFrames="1002", Quality=2, TimeLimit=1.5, Steps=30, Grow=4, Feather=0)
-    node.set(Device=1).press("StartTraining")
+    node.set(Device=1, GuideFile=f"{tmp_path}/clean.1001.exr")
+    node.press("StartTraining")
     job = read_job(run_folder(tmp_path) / "job.json")
+    assert job.guide == f"{tmp_path}/clean.1001.exr"
     assert (job.plate, job.matte) == (f"{tmp_path}/plate.####.exr", f"{tmp_path}/matte.####.exr")
     assert (job.frames, job.matte_frame, job.quality, job.device) == ("1001-1003", "1002", "final", "cpu")
     assert (job.time, job.steps, job.grow, job.feather) == (90, 30, 4, 0)
@@ -136,6 +138,24 @@ def test_a_worker_that_cannot_be_found(quick, tmp_path, monkeypatch):
     node.set(Grow=2).press("StartTraining")
     wait(node, "Done")
     assert node.value("RunVersion") == "v002"
+
+
+def test_a_painted_frame_and_the_same_one_repainted_are_versions_of_their_own(quick, tmp_path):
+    _, node = quick
+    guide = tmp_path / "clean.1001.exr"
+
+    def version(value):
+        node.set(GuideFile=value).press("StartTraining")
+        wait(node, "Done")
+        return node.value("RunVersion")
+
+    write(guide, np.full((48, 64, 4), 0.25))
+    assert [version(""), version("Comp:/clean.1001.exr"), version(str(guide))] == ["v001", "v002", "v002"]
+    write(guide, np.random.default_rng(0).random((48, 64, 4)))
+    assert [version(str(guide)), version("")] == ["v003", "v001"]
+    assert node.set(GuideFile="clean.1001.exr").press("StartTraining") == (
+        "The guide clean.1001.exr is not a full path: choose it with the file browser"
+    )
 
 
 def test_a_worker_that_is_not_to_be_executed(quick, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from nuke_driving import begun, run_folder, started, versions
+from nuke_driving import begun, job, run_folder, started, versions
 from nuke_shots import FRAMES, make_shot, matte_plane, node_on, write_exr
 
 
@@ -152,3 +152,42 @@ def test_saved_into_another_folder_while_it_trains(host, shot, dumb, tmp_path):
     host.root["name"]._held = str(tmp_path / "elsewhere/comp.nk")
     assert host.pump(lambda: "The work folder has changed: v001 is in" in host.says(node), 5), host.says(node)
     assert str(tmp_path / "internal_inpaint") in host.says(node)
+
+
+def test_painted_frames_are_in_the_job_and_a_repainted_one_is_another_version(host, tmp_path, dumb):
+    folder = make_shot(tmp_path / "shot, take 2")
+    host.root["project_directory"].setValue(str(folder))
+    node = node_on(host, folder, dumb)
+
+    def paint(name, value=0.5):
+        write_exr(folder / name, {channel: np.full((48, 64), value, np.float32) for channel in "RGB"})
+
+    paint("clean.1002.exr")
+    paint("other.1003.exr")
+    assert versions(
+        host,
+        node,
+        lambda: None,
+        lambda: host.change(node, guide="clean.####.exr"),
+        lambda: host.change(node, guide=f"clean.1002.exr, {folder}/other.1003.exr"),
+        lambda: None,
+        lambda: paint("other.1003.exr", 0.7),
+        lambda: host.change(node, guide=""),
+    ) == ["v001", "v002", "v003", "v003", "v004", "v001"]
+    node_folder = run_folder(host, node).parent
+    assert job(node_folder / "v001").get("guide") is None
+    assert job(node_folder / "v002")["guide"] == f"{folder}/clean.####.exr"
+    assert job(node_folder / "v003")["guide"] == f"{folder}/clean.1002.exr,{folder}/other.1003.exr"
+    from internal_inpaint.job_fields import paths_in
+
+    assert paths_in(job(node_folder / "v003")["guide"]) == [f"{folder}/clean.1002.exr", f"{folder}/other.1003.exr"]
+
+
+def test_a_painted_frame_that_is_not_there_is_a_sentence(host, shot, dumb):
+    node = node_on(host, shot, dumb, guide="clean.####.exr")
+    assert "Guide frames: there is no file" in host.press(node, "start")
+    host.change(node, guide="[value root.name].exr")
+    assert "without (expressions)" in host.press(node, "start")
+    assert not node["run"].value()
+    del node._knobs["guide"]  # a node that an older version has saved
+    assert started(host, node).name == "v001"

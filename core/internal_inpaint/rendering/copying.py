@@ -66,12 +66,14 @@ class ShotCopies:
         plate: the source at the size of the fills: the plate's own, or the level's for small previews.
         contrast: standard deviation of the shot's known pixels.
         views: pictures per frame.
+        digest: of the shot's pixels.
     """
 
     level: CopySource
     plate: CopySource
     contrast: float
     views: int = 1
+    digest: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from internal_inpaint.shot.store import (
     open_store,
     store_bytes,
 )
-from internal_inpaint.shot.survey import ShotSurvey, survey
+from internal_inpaint.shot.survey import ShotSurvey, check_guides, survey
 from internal_inpaint.shot.writer import FILL_LAYER, FrameWriter, Patch
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "build_store",
     "build_stores",
     "by_frame",
+    "check_guides",
     "compact_frames",
     "find_sequence",
     "frame_sources",

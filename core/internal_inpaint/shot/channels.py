@@ -54,6 +54,18 @@ def views_of(header: ImageHeader) -> tuple[str, ...]:
     return tuple(dict.fromkeys(views)) or ("",)
 
 
+def chosen_views(header: ImageHeader, view: str | None) -> tuple[str, ...]:
+    """The views to fill: `view`, or all. Raises BadInput if there is no such view."""
+    views = views_of(header)
+    if view is None:
+        return views
+    if view not in views:
+        have = ", ".join(name for name in views if name)
+        advice = f"it has {have}" if have else "it has no views, so leave out --view"
+        raise BadInput(f"view {view} is not in plate file {header.path}; {advice}")
+    return (view,)
+
+
 def named_channels(header: ImageHeader) -> list[NamedChannel]:
     """The parsed names of all channels of all parts."""
     return [_named(part, index, channel.name) for part in header.parts for index, channel in enumerate(part.channels)]
@@ -96,7 +108,7 @@ def _main_picture(header, view: str, coloured: dict, labels: dict) -> PictureCha
     if coloured:
         return next(iter(coloured.values()))
     names = ", ".join(channel.name for part in header.parts for channel in part.channels)
-    raise BadInput(f"{_where(header, view)} has no colour channels (it has {names}); give a plate with RGB or Y")
+    raise BadInput(f"{_where(header, view)} has no colour channels (it has {names}); give a picture with RGB or Y")
 
 
 def matte_channel(header: ImageHeader, view: str, name: str | None, is_plate: bool) -> NamedChannel:

@@ -26,6 +26,8 @@ SAMPLE_DTYPES = {
     "float": np.float32,
 }
 FLOAT_TYPES = ("half", "float")
+# Formats whose header may name the colour space; other formats only repeat what their type implies.
+HINTED_KINDS = ("dpx", "cineon")
 
 
 @dataclass(frozen=True)

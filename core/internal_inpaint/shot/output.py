@@ -75,12 +75,13 @@ def output_warnings(shot: Shot, file_format: str) -> list[str]:
 
 
 def _refuse_inputs(shot: Shot, given: str, paths: dict[int, Path]) -> None:
-    """Raises BadInput if an output file is a plate or matte file, even through another name or a link."""
+    """Raises BadInput if an output file is a plate, matte or guide file, even through another name or a link."""
     inputs = [
         (what, sequence.path(frame))
         for what, sequence in (("plate", shot.plate_sequence), ("matte", shot.matte_sequence))
         for frame in sequence.frames
     ]
+    inputs += [("guide", guide.header.path) for guide in shot.guides.values()]
     # By name as well as by file: a file system may ignore case, and an input may be missing for the moment.
     by_name = {str(path.resolve()).casefold(): (what, path) for what, path in inputs}
     by_file = {_identity(path): (what, path) for what, path in inputs if path.exists()}
@@ -100,7 +101,8 @@ def _refuse_input_folders(shot: Shot, given: str, paths: dict[int, Path]) -> Non
     The run could not be resumed then: the folder would hold two sequences.
     """
     folders = {path.parent.resolve() for path in paths.values()}
-    for what, named in (("plate", shot.settings.plate), ("matte", shot.settings.matte)):
+    guides = (("guide", guide) for guide in shot.settings.guide)
+    for what, named in (("plate", shot.settings.plate), ("matte", shot.settings.matte), *guides):
         if named is None or not (folder := Path(named).expanduser()).is_dir():
             continue
         if folder.resolve() in folders:

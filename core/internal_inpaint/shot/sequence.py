@@ -119,6 +119,30 @@ def select_frames(plate: FrameSequence, frame_range: str | None) -> tuple[int, .
     return wanted
 
 
+def named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matte: FrameSequence) -> tuple[int, ...]:
+    """The frames of --matte-frame. Raises BadInput unless all are in the shot and have a matte file."""
+    try:
+        chosen = parse_frame_range(text)
+    except BadInput as error:
+        raise BadInput(f"--matte-frame: {error}") from None
+    if absent := set(chosen) - set(frames):
+        raise BadInput(
+            f"--matte-frame {compact_frames(absent)} is not in the shot, which has the frames "
+            f"{compact_frames(frames)} of plate {plate.pattern}"
+        )
+    if not matte.numbered and len(chosen) > 1:
+        raise BadInput(
+            f"--matte-frame {text} names {len(chosen)} frames, but matte {matte.pattern} is one file without a "
+            f"frame number; give a pattern such as roto.####.exr"
+        )
+    if matte.numbered and (missing := set(chosen) - set(matte.frames)):
+        raise BadInput(
+            f"matte {matte.pattern} has no frames {compact_frames(missing)} of --matte-frame {text}; "
+            f"it has {compact_frames(matte.frames)}"
+        )
+    return chosen
+
+
 def _single_file(path: Path) -> FrameSequence:
     """One file: its frame number if its name has one, else frame 1."""
     number = _FRAME_IN_NAME.search(path.stem)

@@ -9,15 +9,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.shot.channels import NamedChannel, PictureChannels, matte_channel, picture_channels, views_of
+from internal_inpaint.shot.channels import (
+    NamedChannel,
+    PictureChannels,
+    chosen_views,
+    matte_channel,
+    picture_channels,
+    views_of,
+)
 from internal_inpaint.shot.colour import Colour
-from internal_inpaint.shot.image import FLOAT_TYPES, ImageHeader, Window, read_channels, read_header
+from internal_inpaint.shot.guide import NO_GUIDES, GuideFiles, find_guides, open_guide
+from internal_inpaint.shot.image import FLOAT_TYPES, HINTED_KINDS, ImageHeader, Window, read_channels, read_header
 from internal_inpaint.shot.matte import clean_matte, hole_and_alpha, matte_is_proxy, place_matte, resample_matte
 from internal_inpaint.shot.sequence import (
     FrameSequence,
     compact_frames,
     find_sequence,
-    parse_frame_range,
+    named_frames,
     select_frames,
 )
 
@@ -33,7 +41,7 @@ class ShotSettings:
     `matte`: None uses the plate's own alpha (or its `matte_channel`). `frames`: None uses every frame of the plate.
     `grow` and `feather`: pixels at plate size; None is 1 % and 0.5 % of the plate's height. `view`: None uses all
     views. `layer`: None uses the main RGB. `colorspace`: None uses the file's own. `matte_frame`: the frames that
-    have a matte; None uses the frames that the matte sequence has.
+    have a matte; None uses the frames that the matte sequence has. `guide`: files or patterns of painted frames.
     """
 
     plate: str
@@ -46,6 +54,7 @@ class ShotSettings:
     view: str | None = None
     layer: str | None = None
     matte_frame: str | None = None
+    guide: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,15 @@ class Picture:
 class PictureData:
     """The pixels of one picture on the shot's canvas, H x W.
 
-    rgb: float32 [H, W, 3] scene-linear; 0 outside the data window and where a channel is NaN or Inf.
+    rgb: float32 [H, W, 3] scene-linear; 0 outside the data window and where a channel is NaN or Inf. With a guide, it
+        has the guide's pixels wherever alpha > 0.
     alpha: float32 [H, W], the grown and feathered matte that composites the fill. It is 1 on NaN and Inf pixels that
         it touches at all, because they cannot be blended.
     hole: bool [H, W], pixels that the network must not treat as known: the grown matte, and NaN or Inf pixels.
     outside: bool [H, W], pixels outside the frame's own data window.
     broken: bool [H, W], NaN or Inf pixels in the plate.
+    plate: None without a guide, else what `rgb` is without it. Such a picture needs no fill: nothing under the matte
+        is a hole, and its result is plate x (1 - alpha) + rgb x alpha.
     """
 
     rgb: np.ndarray
@@ -74,6 +86,7 @@ class PictureData:
     hole: np.ndarray
     outside: np.ndarray
     broken: np.ndarray
+    plate: np.ndarray | None = None
 
 
 class Shot:
@@ -82,7 +95,7 @@ class Shot:
     Attributes: `settings`; `frames`, the shot's own frame numbers; `views` (('',) if the file has no views);
     `pictures`, all views of all frames; `canvas`, the union of all data windows, in which the hole is filled;
     `display`; `pixel_aspect`; `colour`; `grow` and `feather` in whole pixels; `warnings`; `plate_sequence` and
-    `matte_sequence`; `reference_frames`, the frames that have a matte.
+    `matte_sequence`; `reference_frames`, the frames that have a matte; `guides`, the opened guides by frame.
     """
 
     def __init__(
@@ -92,6 +105,7 @@ class Shot:
         matte_sequence: FrameSequence,
         plates: dict[int, ImageHeader],
         mattes: dict[int, ImageHeader],
+        guides: GuideFiles = NO_GUIDES,
     ):
         """Checks that the headers fit together; raises BadInput if they do not. Use `open_shot` instead.
 
@@ -101,13 +115,13 @@ class Shot:
         self.plate_sequence = plate_sequence
         self.matte_sequence = matte_sequence
         self.frames = tuple(plates)
-        self.warnings: list[str] = []
+        self.warnings: list[str] = list(guides.warnings)
         self._plates = plates
         self._mattes = mattes
         self.reference_frames = tuple(mattes)
         self._matte_is_plate = settings.matte is None
         first = plates[self.frames[0]]
-        self.views = _chosen_views(first, settings.view)
+        self.views = chosen_views(first, settings.view)
         self.pictures = tuple(
             Picture(index, frame, view)
             for index, (frame, view) in enumerate((f, v) for f in self.frames for v in self.views)
@@ -125,8 +139,13 @@ class Shot:
                 self._check_matte(picture)
         channel_type = part.channels[self.picture_channels(self.pictures[0]).indices[0]].type
         self.is_float = channel_type in FLOAT_TYPES
-        hint = part.colour_hint if first.kind in ("dpx", "cineon") else ""
+        hint = part.colour_hint if first.kind in HINTED_KINDS else ""
         self.colour = Colour(settings.colorspace, "float" if self.is_float else "integer", hint)
+        chosen = self.views, settings.layer, settings.colorspace
+        self.guides = {
+            frame: open_guide(header, plates[frame], self.display, self.is_float, *chosen)
+            for frame, header in guides.headers.items()
+        }
 
     @property
     def has_all_mattes(self) -> bool:
@@ -146,6 +165,13 @@ class Shot:
         kept = (picture for picture in self.pictures if picture.frame in chosen)
         part.pictures = tuple(replace(picture, index=index) for index, picture in enumerate(kept))
         part.reference_frames = tuple(frame for frame in self.reference_frames if frame in chosen)
+        part.guides = {frame: guide for frame, guide in self.guides.items() if frame in chosen}
+        return part
+
+    def without_guides(self) -> Shot:
+        """The same shot as if nothing had been painted."""
+        part = copy.copy(self)
+        part.guides = {}
         return part
 
     def plate_header(self, frame: int) -> ImageHeader:
@@ -166,9 +192,9 @@ class Shot:
         return header.parts[self.picture_channels(picture).part].data
 
     def load(self, index: int, with_matte: bool = True) -> PictureData:
-        """Reads one picture and its matte, if the frame has one. Raises BadInput if a file is damaged.
+        """Reads one picture, and its matte and guide, if the frame has them. Raises BadInput if a file is damaged.
 
-        Without a matte, only NaN and Inf pixels are a hole.
+        Without a matte, only NaN and Inf pixels are a hole, and a guide is not used: the matte says what is painted.
         """
         picture = self.pictures[index]
         channels = self.picture_channels(picture)
@@ -189,7 +215,12 @@ class Shot:
         hole, alpha = hole_and_alpha(matte, self.grow, self.feather)
         alpha[outside] = 0.0
         alpha[broken & (alpha > 0.0)] = 1.0
-        return PictureData(rgb, alpha, (hole | broken) & ~outside, outside, broken)
+        data = PictureData(rgb, alpha, (hole | broken) & ~outside, outside, broken)
+        guide = self.guides.get(picture.frame)
+        if guide is None or not with_matte or not (self.has_all_mattes or self.has_own_matte(picture)):
+            return data
+        painted = guide.paint(picture.view, rgb, alpha, ~(outside | broken), self.canvas)
+        return replace(data, rgb=painted, hole=data.hole & (alpha == 0.0), plate=rgb)
 
     def load_matte(self, index: int) -> np.ndarray:
         """The matte of one picture as drawn, before grow and feather: float32 [H, W] in 0..1 on the canvas."""
@@ -252,7 +283,10 @@ def with_mattes(shot: Shot, pattern: str) -> Shot:
     matte = find_sequence(pattern, "matte")
     plates = {frame: shot.plate_header(frame) for frame in shot.frames}
     mattes = {frame: read_header(matte.path(frame), "matte") for frame in shot.frames}
-    return Shot(settings, shot.plate_sequence, matte, plates, mattes)
+    made = Shot(settings, shot.plate_sequence, matte, plates, mattes)
+    found = {picture.frame for picture in shot.pictures if not shot.has_own_matte(picture)}
+    made.guides = {frame: replace(guide, knew_matte=frame not in found) for frame, guide in shot.guides.items()}
+    return made
 
 
 def open_shot(settings: ShotSettings) -> Shot:
@@ -260,15 +294,16 @@ def open_shot(settings: ShotSettings) -> Shot:
     plate = find_sequence(settings.plate, "plate")
     frames = select_frames(plate, settings.frames)
     plates = {frame: read_header(plate.path(frame), "plate") for frame in frames}
+    guides = find_guides(settings.guide, frames)
     if settings.matte is None:
-        return Shot(settings, plate, plate, plates, plates)
+        return Shot(settings, plate, plate, plates, plates, guides)
     matte = find_sequence(settings.matte, "matte")
     if settings.matte_frame is not None:
-        chosen = _named_frames(settings.matte_frame, frames, plate, matte)
+        chosen = named_frames(settings.matte_frame, frames, plate, matte)
     elif not matte.numbered or (not plate.numbered and len(matte.frames) == 1):
         # With two single files, the matte belongs to the plate, whatever number either name contains.
         header = read_header(matte.path(matte.frames[0]), "matte")
-        shot = Shot(settings, plate, matte, plates, dict.fromkeys(frames, header))
+        shot = Shot(settings, plate, matte, plates, dict.fromkeys(frames, header), guides)
         if len(frames) > 1:
             shot.warnings.append(
                 f"matte {matte.pattern} has no frame number, so it is used for every frame "
@@ -282,7 +317,8 @@ def open_shot(settings: ShotSettings) -> Shot:
                 f"matte {matte.pattern} has none of the frames {compact_frames(frames)}; "
                 f"add one, or use --frames to choose frames that have a matte"
             )
-    shot = Shot(settings, plate, matte, plates, {frame: read_header(matte.path(frame), "matte") for frame in chosen})
+    mattes = {frame: read_header(matte.path(frame), "matte") for frame in chosen}
+    shot = Shot(settings, plate, matte, plates, mattes, guides)
     if settings.matte_frame is None and (missing := set(frames) - set(chosen)):
         shot.warnings.append(
             f"matte {matte.pattern} has no frames {compact_frames(missing)}: "
@@ -291,33 +327,17 @@ def open_shot(settings: ShotSettings) -> Shot:
     return shot
 
 
-def _named_frames(text: str, frames: tuple[int, ...], plate: FrameSequence, matte: FrameSequence) -> tuple[int, ...]:
-    """The frames of --matte-frame. Raises BadInput unless all are in the shot and have a matte file."""
-    try:
-        chosen = parse_frame_range(text)
-    except BadInput as error:
-        raise BadInput(f"--matte-frame: {error}") from None
-    if absent := set(chosen) - set(frames):
-        raise BadInput(
-            f"--matte-frame {compact_frames(absent)} is not in the shot, which has the frames "
-            f"{compact_frames(frames)} of plate {plate.pattern}"
-        )
-    if not matte.numbered and len(chosen) > 1:
-        raise BadInput(
-            f"--matte-frame {text} names {len(chosen)} frames, but matte {matte.pattern} is one file without a "
-            f"frame number; give a pattern such as roto.####.exr"
-        )
-    if matte.numbered and (missing := set(chosen) - set(matte.frames)):
-        raise BadInput(
-            f"matte {matte.pattern} has no frames {compact_frames(missing)} of --matte-frame {text}; "
-            f"it has {compact_frames(matte.frames)}"
-        )
-    return chosen
+def require_fillable(any_hole: bool, any_known: bool, shot: Shot, any_painted: bool = False) -> None:
+    """Raises BadInput if the whole shot has nothing to fill, or nothing to learn from.
 
-
-def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:
-    """Raises BadInput if the whole shot has nothing to fill, or nothing to learn from."""
+    `any_painted`: whether a guide has pixels under the matte, which are then no hole.
+    """
     matte = shot.matte_sequence.pattern
+    if not any_hole and any_painted:
+        raise BadInput(
+            f"every frame in which the matte {matte} is not empty has a guide, so there is nothing left to fill; "
+            f"use the painted frames as they are, or leave one of them out of --guide"
+        )
     if not any_hole:
         raise BadInput(f"matte {matte} is empty on all frames; check the file and --matte-channel")
     if not any_known:
@@ -325,17 +345,6 @@ def require_fillable(any_hole: bool, any_known: bool, shot: Shot) -> None:
             f"no frame has a known pixel: the matte {matte} (grown by {shot.grow} px) or NaN in the plate covers "
             f"everything; check --matte-channel and --grow, and whether the matte is inverted"
         )
-
-
-def _chosen_views(header: ImageHeader, view: str | None) -> tuple[str, ...]:
-    views = views_of(header)
-    if view is None:
-        return views
-    if view not in views:
-        have = ", ".join(name for name in views if name)
-        advice = f"it has {have}" if have else "it has no views, so leave out --view"
-        raise BadInput(f"view {view} is not in plate file {header.path}; {advice}")
-    return (view,)
 
 
 def _pixels(value: float | None, share: float, height: int, option: str) -> int:

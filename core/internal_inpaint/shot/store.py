@@ -127,7 +127,7 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
     """
     count = len(shot.pictures)
     writers = [_StoreWriter(_place(folder, size), count, size) for size in sizes]
-    low, high, any_hole = np.inf, -np.inf, not with_mattes
+    low, high, any_hole, painted = np.inf, -np.inf, not with_mattes, []
     first_space = WorkingSpace.for_range(0.0, 1.0)
     for picture in shot.pictures:
         if should_stop and should_stop():
@@ -141,12 +141,14 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
             first_space = WorkingSpace.for_range(low, high) if first else first_space
         for writer in writers:
             any_hole = writer.put(picture.index, data, first_space) or any_hole
+        if data.plate is not None and data.alpha.any():
+            painted.append(picture.index)
         if progress:
             progress(picture.index + 1, count)
-    require_fillable(any_hole, bool(np.isfinite(low)), shot)
+    require_fillable(any_hole, bool(np.isfinite(low)), shot, bool(painted))
     space = WorkingSpace.for_range(low, high)
     for writer in writers:
-        writer.finish(first_space, space, source)
+        writer.finish(first_space, space, source, painted)
 
 
 class _StoreWriter:
@@ -164,7 +166,7 @@ class _StoreWriter:
         self._frames[index] = space.from_curve(values)
         return bool((self._state[index] == PixelState.HOLE).any())
 
-    def finish(self, first_space: WorkingSpace, space: WorkingSpace, source: str) -> None:
+    def finish(self, first_space: WorkingSpace, space: WorkingSpace, source: str, painted: list[int]) -> None:
         """Rescales from the first picture's range to the shot's, then writes the description that completes it."""
         frames, state = self._frames, self._state
         for index in range(len(frames)):
@@ -177,8 +179,9 @@ class _StoreWriter:
             "size": list(state.shape[1:]),
             "pictures": len(frames),
             "working_space": asdict(space),
-            "fingerprint": _fingerprint(frames, state, space),
+            "fingerprint": _fingerprint(frames, state, space, painted),
             "source": source,
+            "painted": painted,
         }
         (self._folder / _DESCRIPTION).write_text(json.dumps(description, indent=1))
 
@@ -223,19 +226,22 @@ def _states(hole: np.ndarray, known: np.ndarray) -> np.ndarray:
     return state
 
 
-def _fingerprint(frames: np.ndarray, state: np.ndarray, space: WorkingSpace) -> str:
+def _fingerprint(frames: np.ndarray, state: np.ndarray, space: WorkingSpace, painted: Sequence[int] = ()) -> str:
+    """`painted` are the pictures with a guide: every pixel of them counts, because a brush may touch only a few."""
     digest = hashlib.sha256(json.dumps([frames.shape, asdict(space)]).encode())
     for index in range(len(frames)):
         digest.update(state[index].tobytes())
         sample = frames[index, index % _FINGERPRINT_STRIDE :: _FINGERPRINT_STRIDE, ::_FINGERPRINT_STRIDE]
         digest.update(sample.tobytes())
+    for index in painted:
+        digest.update(frames[index].tobytes())
     return digest.hexdigest()
 
 
 def _source_key(shot: Shot, sizes: Sequence[tuple[int, int]], with_mattes: bool) -> str:
     """What a store depends on, as a digest: settings in effect and files by name, size and time."""
     settings = asdict(shot.settings)
-    for name in ("plate", "matte", "frames"):
+    for name in ("plate", "matte", "frames", "guide"):
         settings.pop(name)
     files = [source for frame in shot.frames for source in frame_sources(shot, frame, with_mattes)]
     key = [_FORMAT, list(map(list, sizes)), with_mattes, settings]
@@ -244,23 +250,33 @@ def _source_key(shot: Shot, sizes: Sequence[tuple[int, int]], with_mattes: bool)
 
 
 def frame_sources(shot: Shot, frame: int, with_mattes: bool = True) -> list[list]:
-    """What tells the files of one frame from others: frame, name, size and time of the plate and of the matte."""
+    """What tells the files of one frame from others: frame, name, size and time of plate, matte and guide.
+
+    A guide's file type also decides its colour space, so that is added.
+    """
     headers = [shot.plate_header(frame)]
     if with_mattes and frame in shot.reference_frames:
         headers.append(shot.matte_header(frame))
     found = [(header.path.name, header.path.stat()) for header in headers]
-    return [[frame, name, status.st_size, status.st_mtime_ns] for name, status in found]
+    sources = [[frame, name, status.st_size, status.st_mtime_ns] for name, status in found]
+    if with_mattes and (guide := shot.guides.get(frame)):
+        status = guide.header.path.stat()
+        name = guide.header.path.name
+        sources.append([frame, name, status.st_size, status.st_mtime_ns, "guide", guide.colour.name])
+    return sources
 
 
 def _reusable(folder: Path, sizes: Sequence[tuple[int, int]], source: str) -> tuple[FrameStore, ...] | None:
     stores = []
     for size in sizes:
         try:
-            if json.loads((_place(folder, size) / _DESCRIPTION).read_text())["source"] != source:
+            description = json.loads((_place(folder, size) / _DESCRIPTION).read_text())
+            if description["source"] != source:
                 return None
             store = open_store(_place(folder, size))
             # A store that no longer holds what it was made with would be learned as if it were the shot.
-            if store.fingerprint != _fingerprint(store.frames, store.state, store.working_space):
+            painted = description.get("painted", ())
+            if store.fingerprint != _fingerprint(store.frames, store.state, store.working_space, painted):
                 return None
             stores.append(store)
         except (OSError, ValueError, KeyError, TypeError, BadInput):

@@ -42,6 +42,7 @@ class ShotSurvey:
     matte_coverage_max: float
     matte_coverage_max_frame: int
     empty_matte_frames: tuple[int, ...]
+    guide_frames: tuple[int, ...]
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict:
@@ -61,7 +62,7 @@ def survey(
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     broken: dict[int, int] = {}
     coverage: dict[int, float] = {}
-    any_hole = any_known = False
+    any_hole = any_known = any_painted = False
     for picture in shot.pictures:
         data = shot.load(picture.index)
         look(picture.index, data)
@@ -73,11 +74,14 @@ def survey(
             broken[picture.frame] = broken.get(picture.frame, 0) + count
         if picture.frame in shot.reference_frames:
             coverage[picture.frame] = max(coverage.get(picture.frame, 0.0), _coverage(data))
-        any_hole |= bool((data.alpha > 0).any())
+        any_hole |= data.plate is None and bool((data.alpha > 0).any())
+        any_painted |= data.plate is not None and bool((data.alpha > 0).any())
         any_known |= bool((~(data.hole | data.outside)).any())
         if progress:
             progress(picture.index + 1, len(shot.pictures))
-    require_fillable(any_hole, any_known, shot)
+    # Where mattes are still to be found, frames without one have holes too.
+    any_hole |= any_painted and not shot.has_all_mattes
+    require_fillable(any_hole, any_known, shot, any_painted)
     worst = max(coverage, key=coverage.__getitem__)
     first = shot.plate_header(shot.frames[0])
     headers = [shot.plate_header(frame) for frame in shot.frames]
@@ -105,8 +109,19 @@ def survey(
         matte_coverage_max=coverage[worst],
         matte_coverage_max_frame=worst,
         empty_matte_frames=tuple(frame for frame, share in coverage.items() if share == 0.0),
+        guide_frames=tuple(shot.guides),
         warnings=tuple(shot.warnings),
     )
+
+
+def check_guides(shot: Shot) -> None:
+    """Reads the guides of all frames that have a matte: what is wrong with them is said before any work is done.
+
+    Raises BadInput as `Shot.load`. A guide whose frame gets its matte later is checked then.
+    """
+    for picture in shot.pictures:
+        if picture.frame in shot.guides:
+            shot.load(picture.index)
 
 
 def _coverage(data: PictureData) -> float:
