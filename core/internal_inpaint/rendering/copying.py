@@ -19,10 +19,11 @@ from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import shows
-from internal_inpaint.resample import enlarged_part
+from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
 _CACHED_BYTES = 256e6  # and at most this much
+_DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class ShotCopies:
             ],
             axis=2,
         )
-        return _mixed(there, decision, enlarged_part(smooth, self.size, box))
+        filled = _mixed(there, decision, enlarged_part(smooth, self.size, box))
+        here = np.asarray(self.plate.frames[index][box], np.float32)
+        return replace(filled, picture=_with_detail(filled, there, here, self.level.size[0] / self.size[0]))
 
     def _candidates(self, source: CopySource, index: int) -> Candidates | None:
         found = find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index)
@@ -173,3 +176,29 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
     return Filled(
         there.found.box, picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(), weights[0].permute(1, 2, 0).numpy()
     )
+
+
+def _with_detail(filled: Filled, there: Candidates, frame: np.ndarray, scale: float) -> np.ndarray:
+    """The filled picture with the copies' own detail, which mixing has averaged away and the network cannot invent.
+
+    Low frequencies are mixed, high ones are chosen (P. Burt, E. Adelson, "A multiresolution spline with application
+    to image mosaics", 1983; here two bands): where copies are averaged, no detail and no grain is lost, and what is
+    invented has the texture of what other frames show there.
+
+    Args:
+        frame: ``[h, w, 3]`` the plate in the box.
+        scale: size of the level relative to the plate's: above its frequencies there is only copied detail.
+
+    Returns:
+        ``[h, w, 3]``.
+    """
+    hidden = there.found.hidden[..., None]
+    weights = np.moveaxis(filled.weights[..., :COUNT], 2, 0) ** _DECIDED
+    total = weights.sum(axis=0)
+    copies = (weights[..., None] * there.colours).sum(axis=0) / np.maximum(total, 1e-20)[..., None]
+    mixture = np.where(hidden, filled.picture, frame)
+    chosen = np.where(hidden & (total > 0)[..., None], copies, mixture)
+    size = tuple(max(1, round(side * scale)) for side in frame.shape[:2])
+    difference = chosen - mixture
+    detail = difference - enlarge_bicubic(reduce_area(difference, size), frame.shape[:2])
+    return (mixture + detail).clip(-1, 1)

@@ -168,21 +168,19 @@ PRESETS: dict[str, TrainingConfig] = {
 }
 
 
+_COPYING = TrainingConfig(method=CopyConfig(), patience=0, progressive=None)
+
 # ``--method copy``, the default but for ``paper``. A shot is learned at one level: detail comes from the plate.
 COPY_PRESETS: dict[str, TrainingConfig] = {
     # The copy, and what a few steps make of it.
-    "draft": TrainingConfig(
-        method=CopyConfig(), steps=500, cpu_seconds=6.0, working_pixels=(480 * 270, 240 * 135), progressive=None
-    ),
-    "standard": TrainingConfig(
-        method=CopyConfig(), steps=6_000, cpu_seconds=300.0, working_pixels=(640 * 360, 320 * 180), progressive=None
-    ),
-    "final": TrainingConfig(
+    "draft": replace(_COPYING, steps=500, cpu_seconds=6.0, working_pixels=(480 * 270, 240 * 135)),
+    "standard": replace(_COPYING, steps=6_000, cpu_seconds=300.0, working_pixels=(480 * 270, 240 * 135)),
+    "final": replace(
+        _COPYING,
         method=CopyConfig(NetworkConfig("base", shortcuts=True)),
         steps=20_000,
         cpu_seconds=3600.0,
-        working_pixels=(960 * 540, 480 * 270),
-        progressive=None,
+        working_pixels=(640 * 360, 480 * 270),
     ),
 }
 

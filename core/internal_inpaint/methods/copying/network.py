@@ -20,7 +20,7 @@ CHANGE = 12.0  # largest change of a logit that the network can make
 STEEPNESS = 1 / 3  # of a logit's change at 0: they start there and have far to go in few steps
 # Logits of the two choices that are no copies, at the start: almost never where there is a candidate. Where there is
 # none, the smooth continuation is the better picture until the network has learned to invent.
-SMOOTH, INVENTED, INVENTED_ALONE = -8.0, -6.0, -3.0
+SMOOTH, INVENTED, INVENTED_ALONE = -8.0, -4.0, -3.0
 IMPOSSIBLE = -60.0  # the logit of a candidate that is not there
 
 
