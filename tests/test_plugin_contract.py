@@ -38,6 +38,7 @@ def test_a_host_job_with_every_key_reads_as_it_was_meant(tmp_path):
         "matte_frame": "1003",
         "grow": 4,
         "feather": 2.5,
+        "grain": 0.5,
         "quality": "final",
         "time": 600,
         "matte_time": 60.0,

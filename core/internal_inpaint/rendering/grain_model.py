@@ -57,12 +57,13 @@ def measure_grain(pairs: Iterable[tuple[PlatePicture, PlatePicture]]) -> GrainMo
     element of the channels' covariance.
 
     Args:
-        pairs: neighbouring frames of one view, about four pairs spread over the shot. A generator has only one pair in
-            memory at a time.
+        pairs: neighbouring frames of one view, about four pairs spread over the shot. From a generator they are taken
+            one by one, so that one pair is in memory at a time.
 
     Returns:
-        The model, rounded so that the last bits of a machine's arithmetic do not show in it. ``GrainModel.none()`` for
-        a plate without grain, or of a single frame. Quantisation is no grain, nor is what compression does to texture.
+        The model, rounded so that the last bits of a machine's arithmetic do not show in it. It is
+        ``GrainModel.none()`` for a plate without grain, or of a single frame. Quantisation is no grain, nor is what
+        compression does to texture.
     """
     found = blocks_of(pairs)
     if found is None:
@@ -192,7 +193,7 @@ def _channel_correlation(groups: Sequence[_Group]) -> np.ndarray:
         for which in range(3):
             tried = [[*best[:which], best[which] + by, *best[which + 1 :]] for by in (0.0, -step, step)]
             # Three correlations are less certain than one: they stay near it unless the plate says otherwise.
-            costs = [misfit(trial) + 0.02 * (trial[which] - start) ** 2 for trial in tried]
+            costs = [misfit(trial) + 0.1 * (trial[which] - start) ** 2 for trial in tried]
             best = tried[int(np.argmin(costs))]
     channels = np.eye(3)
     for correlation, (i, j) in zip(best, _PAIRS, strict=True):
