@@ -111,7 +111,7 @@ def render(
 
 
 def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: bool, runtime: str) -> dict[int, str]:
-    """What each frame is made from: its own files, the settings of matte and grain, the weights, and what else is written.
+    """What a frame is made from: its files, the settings of matte and grain, the weights, and what else is written.
 
     The output's place is none of it: the ledger knows each file by its size and time, so that a folder that was moved
     keeps the frames in it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from internal_inpaint.rendering.grain import RADIUS, GrainModel
 from internal_inpaint.rendering.grain_pairs import Blocks, PlatePicture, QuantisationSteps, blocks_of
 
 _KNOTS = 16  # of the table of strength by brightness
-_FEWEST_PIXELS = 400  # at a knot
+_FEWEST_PIXELS, _FEWEST_SHARE = 400, 0.001  # at a knot; of all pixels: what is rarer may be one object that moves
 _CALMEST = (
     0.0,
     0.05,
@@ -27,6 +27,8 @@ _STEEPEST = 0.25  # growth of the variance with the squared gradient
 _LEAST_SEEN = 0.3  # of the pixels must show more than texture can leave
 _LEAST_STD = 2e-4  # of a range of 2: below, nobody sees it
 _CALM_SHARE, _CALM = 0.12, 0.02  # pixels that the spatial correlation is measured on: the calmest, and all this calm
+_CELL, _FEWEST_CELLS = 16, 12  # pixels a side; at a knot
+_UNEVEN = 1.15  # how much the variance may vary where the brightness is the same
 _OUTLIER = 3.0  # standard deviations
 _PAIRS = ((0, 1), (1, 2), (0, 2))  # of channels
 _ALL = ((0, 0), (1, 1), (2, 2), *_PAIRS)
@@ -81,7 +83,7 @@ def measure_grain(pairs: Iterable[tuple[PlatePicture, PlatePicture]]) -> GrainMo
         if not std.any():
             return GrainModel.none()
         model = _model(brightness, std, channels, _spatial_correlation(blocks, steps, brightness, std, channels))
-    return model
+    return replace(model, std=_rounded(model.std * _evenness(difference, blocks, model)))
 
 
 def _model(brightness: np.ndarray, std: np.ndarray, channels: np.ndarray, correlation: np.ndarray) -> GrainModel:
@@ -130,7 +132,7 @@ def _by_brightness(difference: np.ndarray, blocks: Blocks, steps: QuantisationSt
     table: Table = []
     for k, knot in enumerate(knots):
         at = np.flatnonzero(nearest == k)
-        if len(at) < _FEWEST_PIXELS:
+        if len(at) < max(_FEWEST_PIXELS, _FEWEST_SHARE * len(own)):
             continue
         at = at[np.argsort(gradient[at], kind="stable")]
         edges = [round(len(at) * share) for share in _CALMEST]
@@ -264,6 +266,36 @@ def _spatial_correlation(
     middle = own[RADIUS, RADIUS]
     own[RADIUS, RADIUS] = np.maximum(middle - rounding, 0.1 * middle)
     return np.moveaxis(own / own[RADIUS, RADIUS], -1, 0)
+
+
+def _evenness(difference: np.ndarray, blocks: Blocks, model: GrainModel) -> np.ndarray:
+    """Factors ``[3, K]`` up to 1 on the strength: grain is equally strong wherever the brightness is the same.
+
+    Water, leaves and what else the motion is wrong for are not: of them the calmest tenth counts.
+    """
+    tables = []
+    squared = (difference / np.maximum(model.std_at(blocks.brightness), 1e-6)) ** 2
+    whole = _cells(blocks.usable) == 1
+    for c in range(3):
+        ratio, brightness = _cells(squared[..., c])[whole], _cells(blocks.brightness[..., c])[whole]
+        # Wilson and Hilferty, 1931: the lowest tenth of a mean of squares with so many degrees of freedom.
+        spread = 2 * (model.correlation[c] ** 2).sum() / (9 * _CELL**2)
+        lowest = max(1 - spread - 1.2816 * np.sqrt(spread), 0.1) ** 3
+        knots, factors = model.brightness[c], []
+        nearest = np.abs(brightness[:, None] - knots).argmin(axis=1)
+        for k in range(len(knots)):
+            here = ratio[nearest == k]
+            if len(here) >= _FEWEST_CELLS:
+                factors.append((knots[k], min(1.0, _UNEVEN * np.quantile(here, 0.1) / lowest)))
+        at, factor = np.array(factors).T if factors else ([0.0], [1.0])
+        tables.append(np.sqrt(np.interp(knots, at, factor)))
+    return np.stack(tables)
+
+
+def _cells(plane: np.ndarray) -> np.ndarray:
+    """Means over cells of blocks ``[N, B, B]``."""
+    count, side = len(plane), plane.shape[1] // _CELL
+    return plane.reshape(count, side, _CELL, side, _CELL).mean(axis=(2, 4))
 
 
 def _lagged_covariance(values: np.ndarray, calm: np.ndarray) -> np.ndarray:
