@@ -1,110 +1,44 @@
 """Grain: measured on a plate, drawn for what is filled, and nothing taken for it that is none."""
 
-import itertools
 import json
 
 import cv2
 import numpy as np
 import pytest
 
+from grain import (
+    HEIGHT,
+    LAGS,
+    PAN,
+    WIDTH,
+    autocorrelation,
+    channel_correlation,
+    coarse_shot,
+    drawn,
+    flat,
+    in_pairs,
+    known,
+    made_ground,
+    sample_shot,
+    strengths,
+    unit_grain,
+)
 from internal_inpaint.demo import scene
 from internal_inpaint.rendering.grain import RADIUS, GrainModel, add_grain, grain_field, lacking_share
 from internal_inpaint.rendering.grain_model import measure_grain
 from internal_inpaint.rendering.grain_pairs import PlatePicture
-from internal_inpaint.shot import WorkingSpace
-
-HEIGHT, WIDTH = 216, 384
-PAN = 1.25  # pixels a frame: the grain of a frame is never where another has it
-WEIGHTS = np.float32([1.0, 0.9, 1.5])  # of the made grain, by channel
-SHARED = 0.4  # correlation of its channels
-LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
-
-
-def made_ground(frames, textured=True, panning=PAN, ramps=True):
-    """Pictures ``[H, W, 3]`` of a ground that pans: texture, and below it a smooth ramp, as a sky is."""
-    rng = np.random.default_rng(1)
-    size = HEIGHT * 4, WIDTH * 4 + round(panning * 4 * frames)
-
-    def noise(sigma, channels):
-        return sigma * cv2.GaussianBlur(rng.standard_normal((*size, channels), np.float32), (0, 0), sigma)
-
-    ramp = np.linspace(-0.6, 0.5, size[1], dtype=np.float32)[None, :, None] + np.zeros((*size, 3), np.float32)
-    ground = ramp.copy()
-    if textured:
-        ground += 0.15 * (noise(3, 1)[..., None] + 1.5 * noise(10, 1)[..., None]) + 0.05 * noise(8, 3)
-        if ramps:
-            ground[size[0] // 2 :] = ramp[size[0] // 2 :]
-    starts = [round(panning * 4 * frame) for frame in range(frames)]
-    cut = [ground[:, start : start + 4 * WIDTH] for start in starts]
-    return [cv2.resize(np.clip(one, -0.9, 0.9), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for one in cut]
-
-
-def unit_grain(rng, sigma):
-    """Grain ``[H, W, 3]`` of standard deviation 1, ``sigma`` pixels coarse."""
-    own, common = (rng.standard_normal((HEIGHT + 64, WIDTH + 64, channels), np.float32) for channels in (3, 1))
-    noise = np.sqrt(1 - SHARED) * own + np.sqrt(SHARED) * common
-    return (cv2.GaussianBlur(noise, (0, 0), sigma) * (2 * np.sqrt(np.pi) * sigma))[32:-32, 32:-32]
-
-
-def made_std(picture):
-    """The made grain's strength: stronger in the shadows, and in blue."""
-    return np.float32(0.02) * WEIGHTS * np.exp(-1.2 * picture)
-
-
-def known(pictures):
-    return [PlatePicture(np.float32(picture), np.ones(picture.shape[:2], bool)) for picture in pictures]
-
-
-def in_pairs(pictures):
-    return list(zip(pictures[::2], pictures[1::2], strict=True))
-
-
-def autocorrelation(grain, lag):
-    """Of ``[H, W, 3]``, the mean over its channels."""
-    down, right = lag
-    here, there = grain[: grain.shape[0] - down, : grain.shape[1] - right], grain[down:, right:]
-    return float(((here * there).mean(axis=(0, 1)) / (grain**2).mean(axis=(0, 1))).mean())
-
-
-def channel_correlation(grain):
-    return np.corrcoef(grain.reshape(-1, 3).T)[[0, 1, 0], [1, 2, 2]]
-
-
-def assert_same_strength(fill_grain, plate_grain, picture, where=None, parts=5):
-    """Within 10 %, in every channel, in each of ``parts`` equal parts of the pixels by brightness."""
-    where = np.ones(picture.shape[:-1], bool) if where is None else where
-    for channel in range(3):
-        own = picture[where][:, channel]
-        fill, plate = fill_grain[where][:, channel], plate_grain[where][:, channel]
-        edges = np.quantile(own, np.linspace(0, 1, parts + 1))
-        for low, high in itertools.pairwise(edges):
-            here = (own >= low) & (own <= high)
-            assert fill[here].std() == pytest.approx(plate[here].std(), rel=0.1), (channel, low, high)
 
 
 @pytest.fixture(scope="module")
 def coarse():
-    """A plate of coarse grain: its clean picture, its grain, its measured model."""
-    rng, clean = np.random.default_rng(2), made_ground(8)
-    grain = [unit_grain(rng, 1.2) * made_std(picture) for picture in clean]
-    plate = known([picture + noise for picture, noise in zip(clean, grain, strict=True)])
-    return clean, grain, measure_grain(in_pairs(plate))
+    """A plate of coarse grain: its pictures without grain, its grain, its measured model."""
+    pictures, clean, grain = coarse_shot()
+    return clean, grain, measure_grain(in_pairs(pictures))
 
 
 @pytest.fixture(scope="module")
 def demo():
-    """Frames of the sample shot: plate, the same without grain, both working space, and matte."""
-    shot = scene.SampleScene(40, 432, 240, 8)
-    frames = (5, 6, 15, 16, 25, 26, 34, 35)
-    plates = [shot.render(frame) for frame in frames]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene, "_grain", lambda rng, shape: np.zeros(shape, np.float32))
-        clean = [shot.render(frame).clean for frame in frames]
-    everything = np.stack([plate.clean for plate in plates])
-    space = WorkingSpace.for_range(everything.min(), everything.max())
-    pictures = [PlatePicture(space.to_working(plate.plate), plate.matte == 0) for plate in plates]
-    with_grain = np.stack([space.to_working(plate.clean) for plate in plates])
-    return pictures, with_grain, np.stack([space.to_working(one) for one in clean])
+    return sample_shot()
 
 
 def invented(shape):
@@ -112,34 +46,26 @@ def invented(shape):
 
 
 def test_the_fills_grain_on_the_sample_shot_is_the_plates(demo):
-    pictures, with_grain, clean = demo
+    pictures, clean, grain = demo
     model = measure_grain(in_pairs(pictures))
-    frames = range(len(clean))
-    grain = np.stack([add_grain(clean[n], model, invented(clean.shape[1:3]), n) - clean[n] for n in frames])
-    assert_same_strength(grain, with_grain - clean, clean)
+    assert strengths(drawn(model, clean), grain, clean) == pytest.approx(1, rel=0.1)
     # The scene's own unit grain, whose correlations no strength disturbs.
-    plate = np.stack([scene._grain(np.random.default_rng([9, n]), clean.shape[1:]) for n in frames])
-    fill = np.stack([grain_field(flat(model), clean[n], n) for n in frames])
+    plate = np.stack([scene._grain(np.random.default_rng([9, n]), clean.shape[1:]) for n in range(4)])
+    fill = np.stack([grain_field(flat(model), clean[n], n) for n in range(4)])
     for lag in LAGS[:2]:
         own, its = (np.mean([autocorrelation(one, lag) for one in many]) for many in (fill, plate))
         assert own == pytest.approx(its, rel=0.1), lag
     assert channel_correlation(fill).mean() == pytest.approx(channel_correlation(plate).mean(), rel=0.1)
 
 
-def flat(model):
-    """The same grain at the strength 1 everywhere."""
-    return GrainModel(model.brightness, np.ones_like(model.std), model.mixing, model.kernels)
-
-
 def test_coarse_grain_that_is_strong_in_shadows_and_in_blue_comes_back(coarse):
     clean, grain, model = coarse
-    fill = np.stack([add_grain(one, model, invented(one.shape[:2]), n) - one for n, one in enumerate(clean)])
-    assert_same_strength(fill, np.stack(grain), np.stack(clean))
-    plate, drawn = unit_grain(np.random.default_rng(3), 1.2), grain_field(flat(model), clean[0], 7)
+    assert strengths(drawn(model, clean), grain, clean) == pytest.approx(1, rel=0.1)
+    plate, fill = unit_grain(np.random.default_rng(3), 1.2), grain_field(flat(model), clean[0], 7)
     for lag in LAGS:
-        assert autocorrelation(drawn, lag) == pytest.approx(autocorrelation(plate, lag), rel=0.1), lag
-    assert abs(autocorrelation(drawn, (0, RADIUS))) < 0.05
-    assert channel_correlation(drawn) == pytest.approx(channel_correlation(plate), rel=0.1)
+        assert autocorrelation(fill, lag) == pytest.approx(autocorrelation(plate, lag), rel=0.1), lag
+    assert abs(autocorrelation(fill, (0, RADIUS))) < 0.05
+    assert channel_correlation(fill) == pytest.approx(channel_correlation(plate), rel=0.1)
 
 
 def test_texture_does_not_add_to_the_grain():
@@ -166,7 +92,7 @@ def test_clean_pictures_have_no_grain_however_textured_or_coarsely_quantised(pan
 
 
 def test_the_sample_shot_without_its_grain_has_none(demo):
-    _, _, clean = demo
+    _, clean, _ = demo
     assert measure_grain(in_pairs(known(clean))).is_none
 
 

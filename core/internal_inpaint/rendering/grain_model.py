@@ -178,7 +178,7 @@ def _channel_correlation(groups: Sequence[_Group]) -> np.ndarray:
     gradient, pixels = (
         np.array([getattr(group, name) for group in groups], float) for name in ("gradient", "pixels")
     )
-    most = np.minimum(2 * _TEXTURE * gradient, 0.98 * own.min(axis=1))
+    most = np.minimum(_TEXTURE * gradient, 0.98 * own.min(axis=1))
     texture = np.linspace(0, 1, 33)[:, None] * most
     grain = np.sqrt(own - texture[..., None])
 
@@ -237,7 +237,7 @@ def _grain_variance(group: _Group, channels: np.ndarray) -> np.ndarray:
     for i, j in _PAIRS:
         error += (group.covariance[i, j] - texture - channels[i, j] * np.sqrt(grain[i] * grain[j])) ** 2
     # Of what explains the covariance about as well, that with the most texture: rather too little grain.
-    return grain[:, np.flatnonzero(error <= error.min() + (0.02 * own.mean()) ** 2).max()]
+    return grain[:, np.flatnonzero(error <= error.min() + (0.005 * own.mean()) ** 2).max()]
 
 
 def _spatial_correlation(
