@@ -13,13 +13,8 @@ from internal_inpaint.rendering.grain_pairs import Blocks, PlatePicture, Quantis
 
 _KNOTS = 16  # of the table of strength by brightness
 _FEWEST_PIXELS, _FEWEST_SHARE = 400, 0.001  # at a knot; of all pixels: what is rarer may be one object that moves
-_CALMEST = (
-    0.0,
-    0.05,
-    0.1,
-    0.2,
-    0.35,
-)  # of the pixels of like brightness, by their gradient
+# Shares of the pixels of like brightness, by their gradient; those with the most are left out.
+_CALMEST = (0.0, 0.05, 0.1, 0.2, 0.35)
 # The most that texture can leave in a frame's part of the difference, as a share of its squared gradient. The sample
 # shot, whose rendering takes few samples a pixel, leaves 0.12.
 _TEXTURE = 0.15
