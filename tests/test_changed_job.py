@@ -97,6 +97,19 @@ def test_another_feather_renders_again_and_trains_nothing(sample, again, run):
     assert not np.array_equal(pixels(frame(output, 1002))[0], before)
 
 
+def test_another_grain_renders_again_and_trains_nothing(again, run):
+    output, work = again
+    name = weights(work).name
+    before = frame(output, 1002).stat().st_mtime_ns
+    run("run", work / "job.json", "--output", output, "--grain", "off")
+    assert weights(work).name == name
+    assert json.loads((work / "job.json").read_text())["grain"] == 0
+    after = frame(output, 1002).stat().st_mtime_ns
+    assert after > before
+    run("run", work / "job.json", "--output", output, "--grain", "0")
+    assert frame(output, 1002).stat().st_mtime_ns == after, "the same grain: nothing to do"
+
+
 def test_another_frame_range_continues_from_the_weights_there_are(sample, again, run):
     output, work = again
     before = counters(work)

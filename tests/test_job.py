@@ -56,6 +56,11 @@ def test_a_job_survives_its_file(tmp_path):
         ({"version": 99}, "job version 99.*update"),
         ({"version": "1"}, "version must be"),
         ({"fill_layer": 1}, "--fill-layer must be true or false"),
+        ({"grain": 5}, "--grain 5 is out of range: give 0 to 4"),
+        ({"grain": -0.5}, "--grain -0.5 is out of range"),
+        ({"grain": float("nan")}, "--grain nan is out of range"),
+        ({"grain": "off"}, "--grain must be a number"),
+        ({"grain": None}, "--grain must be a number"),
         ({"steps": 12.5}, "--steps must be a whole number or null"),
         ({"grow": float("nan")}, "--grow nan is out of range"),
         ({"time": float("inf")}, "no training time"),
@@ -224,7 +229,9 @@ class TestBesideAJobFile:
 
     def test_those_that_may_change_override_it(self, opened, tmp_path):
         path = write(tmp_path / "job.json", device="cuda", steps=9, grow=2)
-        options = "--output c.####.exr --steps 5 --time 2m --device cpu --vgg19 v.pth --fill-layer --elements e"
+        options = (
+            "--output c.####.exr --steps 5 --time 2m --device cpu --vgg19 v.pth --fill-layer --elements e --grain off"
+        )
         job, folder = opened("run", path, *options.split(), "--confidence-layer")
         here = tmp_path / "elsewhere"
         assert folder == tmp_path
@@ -235,6 +242,7 @@ class TestBesideAJobFile:
             time=120,
             device="cpu",
             vgg19=str(here / "v.pth"),
+            grain=0,
             fill_layer=True,
             confidence_layer=True,
             elements=str(here / "e"),
@@ -249,6 +257,8 @@ class TestBesideAJobFile:
             assert said.startswith(f"internal-inpaint: {option} cannot be given together with {path}")
         assert "--steps 0 is out of range" in refused("run", path, "--steps", "0")
         assert "--time soon" in refused("run", path, "--time", "soon")
+        assert "--grain must be a number or off, not 'much'" in refused("run", path, "--grain", "much")
+        assert "--grain 4.5 is out of range: give 0 to 4" in refused("run", path, "--grain", "4.5")
 
     def test_the_folders_job_file_says_what_ran(self, sample, tmp_path):
         path = tmp_path / "job.json"

@@ -39,6 +39,7 @@ def test_a_host_job_with_every_key_reads_as_it_was_meant(tmp_path):
         "guide": "/shots/clean.1003.exr,/shots/clean.1009.exr",
         "grow": 4,
         "feather": 2.5,
+        "grain": 0.5,
         "quality": "final",
         "time": 600,
         "matte_time": 60.0,

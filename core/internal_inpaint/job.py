@@ -13,6 +13,7 @@ from internal_inpaint.errors import BadInput
 from internal_inpaint.files import write_atomically
 from internal_inpaint.job_fields import (
     ALL_VERBS,
+    AMOUNT,
     FRAMES,
     INPAINTS,
     LEARNS,
@@ -165,6 +166,14 @@ class Job:
         group=SHOT,
         verbs=(*INPAINTS, "check"),
         retrains=True,
+    )
+    grain: float = setting(
+        "grain of what is invented or averaged, as a factor on the plate's own",
+        default=1.0,
+        kind=AMOUNT,
+        group=OUTPUT,
+        may_change=True,
+        see="how-it-works.md",
     )
     fill_layer: bool = setting(
         "also write the fill alone, premultiplied, as layer 'inpaint'",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_args, get_type_hints
 
@@ -35,6 +35,7 @@ class Kind:
         in_range: whether a value of the right type can be used.
         refusal: the sentence for one that cannot, with ``{option}`` and ``{value}``.
         examples: how the command line's text is written, for ``--help``.
+        words: that the command line takes for a value.
     """
 
     word: str = ""
@@ -42,6 +43,7 @@ class Kind:
     in_range: Callable[[Any], bool] = lambda _: True
     refusal: str = ""
     examples: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
 
 
 TEXT = Kind(metavar="NAME")
@@ -71,6 +73,13 @@ PIXELS = Kind(
     "PX",
     lambda pixels: 0 <= pixels <= 1000,
     "{option} {value:g} is out of range: give 0 to 1000 pixels",
+)
+AMOUNT = Kind(
+    "",
+    "AMOUNT|off",
+    lambda amount: 0 <= amount <= 4,
+    "{option} {value:g} is out of range: give 0 to 4; 1 is as much as the plate has, and 0 is off",
+    words={"off": 0.0},
 )
 SEED = Kind(
     "",
@@ -156,11 +165,14 @@ class Setting:
         """The value that the text of a command-line option stands for. Raises ``BadInput`` if it stands for none."""
         if self.kind is SECONDS:
             return parse_time(text, self.option)
+        if text in self.kind.words:
+            return self.kind.words[text]
         number = next((kind for kind in (int, float) if kind in self.types), str)
         try:
             return number(text)
         except ValueError:
-            raise BadInput(f"{self.option} must be {_SPOKEN[number]}, not {text!r}") from None
+            spoken = " or ".join([_SPOKEN[number], *self.kind.words])
+            raise BadInput(f"{self.option} must be {spoken}, not {text!r}") from None
 
     def check(self, value: Any) -> None:
         """Raise ``BadInput`` unless a value can be used."""

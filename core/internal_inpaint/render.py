@@ -115,7 +115,7 @@ def render(
 
 
 def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: bool, runtime: str) -> dict[int, str]:
-    """What each frame is made from: its own files, the matte's settings, the weights, and what else is written.
+    """What a frame is made from: its files, the settings of matte and grain, the weights, and what else is written.
 
     The output's place is none of it: the ledger knows each file by its size and time, so that a folder that was moved
     keeps the frames in it.
@@ -126,7 +126,7 @@ def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: b
         elements = elements.relative_to(context.folder.path.absolute())
     settings = [trained.digest, asdict(trained.space), shot.grow, shot.feather, shot.colour.name]
     settings += [shot.settings.matte_channel]
-    settings += [job.fill_layer, job.confidence_layer, str(elements), runtime]
+    settings += [float(job.grain), job.fill_layer, job.confidence_layer, str(elements), runtime]
     if trained.copies is not None:
         settings.append(trained.copies.digest)
     if with_confidence:

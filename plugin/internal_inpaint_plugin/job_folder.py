@@ -17,12 +17,24 @@ from internal_inpaint_plugin.errors import PluginError
 FORMAT = 1
 # Every job key that this version writes, and the keys that may change without a new training.
 _PICTURES = ("plate", "matte", "output", "frames", "matte_frame", "guide", "matte_channel", "layer", "view")
-_LEARNING = ("quality", "network", "vgg19", "steps", "time", "matte_steps", "matte_time", "seed", "device", "task")
+_LEARNING = (
+    "quality",
+    "method",
+    "network",
+    "vgg19",
+    "steps",
+    "time",
+    "matte_steps",
+    "matte_time",
+    "seed",
+    "device",
+    "task",
+)
 _WORKER = ("threads", "start_from")
-_FINISHING = ("colorspace", "grow", "feather", "fill_layer", "confidence_layer", "elements")
+_FINISHING = ("colorspace", "grow", "feather", "grain", "fill_layer", "confidence_layer", "elements")
 KEYS = frozenset((*_PICTURES, *_LEARNING, *_WORKER, *_FINISHING))
 MAY_CHANGE = frozenset(
-    (*_WORKER, "output", "steps", "time", "device", "vgg19", "fill_layer", "confidence_layer", "elements")
+    (*_WORKER, "output", "steps", "time", "device", "vgg19", "grain", "fill_layer", "confidence_layer", "elements")
 )
 STATES = ("running", "done", "stopped", "failed")
 TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file while another process replaces it

@@ -147,8 +147,16 @@ def job_for(node: Any, first: int, last: int, plate: str, matte: str, matte_chan
 
 
 def changeable(node: Any) -> Dict[str, Any]:
-    """The settings that Resume may change: the time limit in seconds (``None``: the quality's) and the device."""
+    """The settings that Resume may change, ``None`` where they are the job's default.
+
+    The time limit in seconds, the device, and the grain.
+    """
     minutes = float(node["time_limit"].value())
     if minutes < 0:
         raise PluginError("The time limit is negative: enter minutes, or 0 for the quality's own time")
-    return {"time": minutes * 60 if minutes else None, "device": DEVICES[node["device"].value()]}
+    grain = float(node["grain"].value())
+    return {
+        "time": minutes * 60 if minutes else None,
+        "device": DEVICES[node["device"].value()],
+        "grain": None if grain == 1 else grain,
+    }

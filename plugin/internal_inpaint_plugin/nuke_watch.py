@@ -34,7 +34,7 @@ KNOBS = {
     "time": "time limit",
     "matte": "the matte input",
     "plate": "the plate input",
-    **{name: name for name in ("quality", "grow", "feather", "device")},
+    **{name: name for name in ("quality", "grow", "feather", "grain", "device")},
 }
 OPTION = re.compile(r"--(" + "|".join(KNOBS) + r")\b(?!-)")
 

@@ -22,13 +22,13 @@ def test_the_jobs_keys(quick, tmp_path):
 
     _, node = quick
     node.set(FrameRange=" 1001-1003 ", MatteFrames="1002", Quality=2, TimeLimit=1.5, Steps=30, Grow=4, Feather=0)
-    node.set(Device=1, GuideFile=f"{tmp_path}/clean.1001.exr")
+    node.set(Device=1, GuideFile=f"{tmp_path}/clean.1001.exr", Grain=0.5)
     node.press("StartTraining")
     job = read_job(run_folder(tmp_path) / "job.json")
     assert job.guide == f"{tmp_path}/clean.1001.exr"
     assert (job.plate, job.matte) == (f"{tmp_path}/plate.####.exr", f"{tmp_path}/matte.####.exr")
     assert (job.frames, job.matte_frame, job.quality, job.device) == ("1001-1003", "1002", "final", "cpu")
-    assert (job.time, job.steps, job.grow, job.feather) == (90, 30, 4, 0)
+    assert (job.time, job.steps, job.grow, job.feather, job.grain) == (90, 30, 4, 0, 0.5)
     assert job.elements == str(run_folder(tmp_path) / "elements")
     assert job.output == str(run_folder(tmp_path) / "result/result.####.exr")
     wait(node, "Done")

@@ -36,10 +36,10 @@ def test_all_settings_reach_the_job(host, shot, dumb):
     node = node_on(
         host, shot, dumb, range="custom", first=1002, last=1004, quality="final", time_limit=0, device="GPU"
     )
-    host.change(node, auto_edges=False, grow=3.0, feather=1.5, one_frame=True, matte_frames="1003, 1002")
+    host.change(node, grain=0.5, auto_edges=False, grow=3.0, feather=1.5, one_frame=True, matte_frames="1003, 1002")
     told = job(started(host, node))
     assert (told["frames"], told["matte_frame"], told["quality"]) == ("1002-1004", "1002,1003", "final")
-    assert (told["grow"], told["feather"], told["device"]) == (3.0, 1.5, "cuda")
+    assert (told["grow"], told["feather"], told["grain"], told["device"]) == (3.0, 1.5, 0.5, "cuda")
     assert "time" not in told, "0 minutes: the quality's own"
 
 
