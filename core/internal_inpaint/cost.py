@@ -18,7 +18,10 @@ from torch import Tensor
 from internal_inpaint import checkpoints
 from internal_inpaint.confidence.metric import write_confidence
 from internal_inpaint.methods.base import Clip
+from internal_inpaint.motion.candidates import COUNT
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.composite import composite
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.inference import enlarge
 from internal_inpaint.report.contact_sheet import Row, write_contact_sheet
 from internal_inpaint.shot import FrameStore, FrameWriter, Patch, Shot, by_frame
@@ -98,9 +101,9 @@ def level_cost(trainer: Trainer, allowed_s: float, clock: Clock, folder: Path) -
         clock: returns seconds.
         folder: for a checkpoint.
     """
-    method, holes = trainer.method, len(trainer.task.held_out.placements)
+    method, holes = trainer.method, trainer.task.scored_holes
     settings = method.config
-    kinds = [0.0, 1 - settings.regularise_share / 2] if settings.ambiguity or settings.stabilise else [0.0]
+    kinds = [0.0, 1 - settings.regularise_share / 2] if settings.regularised else [0.0]
     found = [_step_cost(trainer, share, allowed_s / len(kinds), clock) for share in kinds]
     batch, (height, width) = trainer.task.first_sizes()
     batch_bytes = max(saved for _, saved in found)
@@ -153,6 +156,45 @@ def file_cost(shot: Shot, store: FrameStore, finest: FrameStore, folder: Path, c
         measured = _timed(lambda: write_confidence(*planes, planes[0], folder / "confidence.npy"), cpu, clock)
         confidence_s = measured / flows
     return FileCost(composite_s, write_s, sheet_s, confidence_s)
+
+
+@dataclass(frozen=True)
+class CopyCost:
+    """Cost of copying.
+
+    Attributes:
+        motion_s: seconds per pair of pictures whose motion is measured.
+        level_s: seconds per picture to search the candidates at the level.
+        picture_s: seconds per picture to search and mix them at the plate's size; with ``level_s``.
+    """
+
+    motion_s: float = 0.0
+    level_s: float = 0.0
+    picture_s: float = 0.0
+
+
+def copy_cost(make: Callable[[], ShotCopies], clock: Clock) -> tuple[ShotCopies, CopyCost]:
+    """Measure the motion and the search.
+
+    Args:
+        make: measures the motion of the sampled frames.
+    """
+    start = clock()
+    copies = make()
+    pictures = len(copies.level.state)
+    motion_s = (clock() - start) / max(1, pictures - copies.views)
+    index = int(np.argmax([(state == PixelState.HOLE).sum() for state in copies.level.state]))
+    width = copies.level.size
+
+    def decide(index: int, planes: dict[str, Tensor]) -> np.ndarray:
+        return np.zeros((*width, COUNT + 5), np.float32)
+
+    start = clock()
+    copies.at_level().fill(decide, index)
+    level_s = clock() - start
+    start = clock()
+    copies.fill(decide, index)
+    return copies, CopyCost(motion_s, level_s, clock() - start)
 
 
 def synchronised(device: torch.device) -> None:
@@ -216,7 +258,8 @@ def _fill_cost(trainer: Trainer, clock: Clock) -> float:
         return torch.zeros(1, 1, count, height, width, device=trainer.device)
 
     extra = trainer.method.config.network.extra_planes
-    clip = Clip(planes(3), planes(1), prior=planes(extra) if extra else None)
+    further = {name: planes(channels) for name, channels in trainer.method.planes.items()}
+    clip = Clip(planes(3), planes(1), prior=planes(extra) if extra else None, planes=further)
     network = trainer.best_network()
     return _timed(lambda: trainer.method.fill(network, clip), trainer.device, clock) / (height * width)
 

@@ -10,11 +10,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from internal_inpaint.cost import Clock, FileCost, LevelCost, file_cost, level_cost, sample_frames
+from internal_inpaint.copy_training import copy_trainer
+from internal_inpaint.cost import (
+    Clock,
+    CopyCost,
+    FileCost,
+    LevelCost,
+    copy_cost,
+    file_cost,
+    level_cost,
+    sample_frames,
+)
+from internal_inpaint.ingest import copies_of, motion_bytes, stored_sizes
 from internal_inpaint.job import Job
 from internal_inpaint.plan import levels_of, whole_budget
 from internal_inpaint.preview import FRAMES as PREVIEW_FRAMES
 from internal_inpaint.preview import SHARE as PREVIEW_SHARE
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.inference import WHOLE_FRAME_PIXELS
 from internal_inpaint.roto.step import budget_of
 from internal_inpaint.run import device_of, shot_settings
@@ -69,16 +81,19 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     picture_s = [  # to fill one picture with the levels up to each one
         sum(pixels * cost.fill_s for pixels, cost in zip(by_level, costs, strict=False)) for by_level in computed
     ]
-    rendered_s = loading_s + files.composite_s + picture_s[-1]
-    reading_s = measured.store_s + pictures * measured.store_picture_s
-    previews = [PREVIEW_FRAMES * (seconds + files.sheet_s) for seconds in picture_s]
+    copying = measured.copying
+    rendered_s = loading_s + files.composite_s + picture_s[-1] + copying.picture_s
+    reading_s = measured.store_s + pictures * (measured.store_picture_s + copying.motion_s)
+    previews = [PREVIEW_FRAMES * (seconds + copying.picture_s + files.sheet_s) for seconds in picture_s]
     training_s = _training_s(budget, levels, costs, pictures, previews)
-    confidence_s = pictures * files.confidence_s + len(boxes) * picture_s[0]
+    confidence_s = pictures * files.confidence_s + len(boxes) * (picture_s[0] + copying.level_s)
     rendering_s = len(boxes) * rendered_s + len(shot.frames) * files.write_s
     # The final contact sheet and the report.
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
     matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
-    mapped = store_bytes(pictures, [level.size for level in levels])
+    mapped = store_bytes(pictures, stored_sizes(levels, canvas))
+    if levels[0].config.copies:
+        mapped += motion_bytes(pictures, canvas, levels[0].size)
     largest = [_computed_pixels(box[None], canvas, levels, costs) for box in boxes]
     at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
     working = _working_bytes(costs, shot, at_once, device)
@@ -127,10 +142,11 @@ class _Holes:
 
 @dataclass(frozen=True)
 class _Measured:
-    """The costs of each level and of a frame's files; fixed seconds for a store, and seconds per picture."""
+    """The costs of each level, of a frame's files and of copying; seconds of a store, fixed and per picture."""
 
     levels: list[LevelCost]
     files: FileCost
+    copying: CopyCost
     store_s: float
     store_picture_s: float
 
@@ -139,7 +155,7 @@ def _measured(
     job: Job, shot: Shot, holes: _Holes, levels: tuple[Level, ...], device: torch.device, folder: Path, clock: Clock
 ) -> _Measured:
     frames = sample_frames(shot, np.array(holes.boxes), np.array(holes.known))
-    sizes, taken = [level.size for level in levels], []
+    sizes, taken = stored_sizes(levels, (shot.canvas.height, shot.canvas.width)), []
     # Store one frame, then several: the difference is the cost that grows with the shot.
     for count in sorted({1, len(frames)}):
         part = shot.only(frames[-count:] if count > 1 else [shot.pictures[_largest(holes)].frame])
@@ -148,9 +164,13 @@ def _measured(
         taken.append((len(part.pictures), clock() - start))
     (few, first), (many, second) = taken[0], taken[-1]
     store_picture_s = second / many if few == many else max(0.0, second - first) / (many - few)
-    costs = _level_costs(job, levels, stores, len(shot.views), device, folder, clock)
+    copies, copying = None, CopyCost()
+    if levels[0].config.copies:
+        views = len(shot.views)
+        copies, copying = copy_cost(lambda: copies_of(stores[0], stores[-1], views, folder / "motion"), clock)
+    costs = _level_costs(job, levels, stores[: len(levels)], copies, len(shot.views), device, folder, clock)
     files = file_cost(part, stores[0], stores[-1], folder, clock)
-    return _Measured(costs, files, max(0.0, second - many * store_picture_s), store_picture_s)
+    return _Measured(costs, files, copying, max(0.0, second - many * store_picture_s), store_picture_s)
 
 
 def _largest(holes: _Holes) -> int:
@@ -161,6 +181,7 @@ def _level_costs(
     job: Job,
     levels: tuple[Level, ...],
     stores: tuple[FrameStore, ...],
+    copies: ShotCopies | None,
     views: int,
     device: torch.device,
     folder: Path,
@@ -169,12 +190,16 @@ def _level_costs(
     costs: list[LevelCost] = []
     coarser: Trainer | None = None
     for level, store in zip(levels, stores, strict=True):
-        planes = (torch.from_numpy(np.array(plane)).to(device) for plane in (store.frames, store.state))
-        named = job.vgg19 is not None and level.config.method.ambiguity
-        encoder = load_vgg19(Path(job.vgg19), device) if named else None
         bf16 = trains_in_bf16(device)
-        trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, coarser, encoder, views)
+        if copies is not None:
+            trainer = copy_trainer(level.config, copies, device, job.seed, bf16)
+        else:
+            planes = (torch.from_numpy(np.array(plane)).to(device) for plane in (store.frames, store.state))
+            named = job.vgg19 is not None and level.config.method.ambiguity
+            encoder = load_vgg19(Path(job.vgg19), device) if named else None
+            trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, coarser, encoder, views)
         costs.append(level_cost(trainer, MEASURING_S / len(levels), clock, folder / level.name))
+        trainer.task.close()
         coarser = trainer
     return costs
 
@@ -192,7 +217,7 @@ def _training_s(
     total = 0.0
     for level, cost, preview in zip(levels, costs, previews, strict=True):
         steps, method = level.budget(budget).steps, level.config.method
-        regularised = int(steps * method.regularise_share) if method.ambiguity or method.stabilise else 0
+        regularised = int(steps * method.regularise_share) if method.regularised else 0
         validations = min(steps, VALIDATIONS) + level.config.score_first
         seconds = (steps - regularised) * cost.step_s + regularised * cost.regularised_s
         seconds += validations * holes * cost.validation_s

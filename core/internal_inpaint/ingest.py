@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -44,37 +46,58 @@ def ingest(context: Context, shot: Shot) -> Ingested:
     """
     canvas = (shot.canvas.height, shot.canvas.width)
     levels = levels_of(context.job, canvas, context.device, context.folder)
-    sizes, copies = [level.size for level in levels], levels[0].config.copies
-    if copies and canvas not in sizes:
-        sizes.append(canvas)
+    sizes = stored_sizes(levels, canvas)
     context.events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
     stores = build_stores(shot, context.folder.store, sizes, progress=context.progress(), should_stop=context.stop)
     context.check_stop()
-    found = measure_copies(context, shot, stores[0], stores[-1]) if copies else None
+    if not levels[0].config.copies:
+        return Ingested(levels, stores, None)
+    context.events.tell(stage="motion", progress=0.0, frames=None, frames_done=None)
+    found = copies_of(stores[0], stores[-1], len(shot.views), context.folder.motion, context.progress(), context.stop)
+    context.check_stop()
     return Ingested(levels, stores[: len(levels)], found)
 
 
-def measure_copies(context: Context, shot: Shot, level: FrameStore, plate: FrameStore) -> ShotCopies:
-    """Measure the motion of a shot, or open what an earlier run has measured of it."""
-    context.events.tell(stage="motion", progress=0.0, frames=None, frames_done=None)
-    source, views = motion_source(plate, len(shot.views)), len(shot.views)
+def stored_sizes(levels: tuple[Level, ...], canvas: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes that a shot is stored at: those of its levels and, if it is copied from, the plate's."""
+    sizes = [tuple(level.size) for level in levels]
+    return [*sizes, canvas] if levels[0].config.copies and canvas not in sizes else sizes
+
+
+def copies_of(
+    level: FrameStore,
+    plate: FrameStore,
+    views: int,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> ShotCopies:
+    """Measure the motion of a shot, or open what an earlier run has measured of it.
+
+    Args:
+        level, plate: the shot at the size that it is learned at, and at its own.
+        views: pictures per frame.
+        folder: for the motion.
+        progress: called with (pairs of pictures done, all pairs).
+        should_stop: asks for a stop; the motion is then not complete.
+    """
     try:
         measured, reduced = measure_motion(
-            source,
-            context.folder.motion,
-            [level.size],
-            threads=torch.get_num_threads(),
-            progress=context.progress(),
-            should_stop=context.stop,
+            motion_source(plate, views), folder, [level.size], torch.get_num_threads(), progress, should_stop
         )
     except OSError as error:
-        raise as_user_error(error, f"the motion of the shot in {context.folder.motion}") from error
-    context.check_stop()
+        raise as_user_error(error, f"the motion of the shot in {folder}") from error
     small = copy_source(level.frames, level.state, reduced)
     # A level of the plate's own size is the plate: nothing is searched twice.
     large = small if level.size == plate.size else copy_source(plate.frames, plate.state, measured)
     contrast = contrast_of(level.frames, level.state, range(len(level.state)))
     return ShotCopies(small, large, contrast, views, plate.fingerprint)
+
+
+def motion_bytes(pictures: int, canvas: tuple[int, int], level: tuple[int, int]) -> int:
+    """Disk that the motion of a shot takes."""
+    sizes = {fitted(canvas, MOTION_PIXELS), tuple(level)}
+    return pictures * sum(height * width * 2 * (2 * 2 + 1) for height, width in sizes)
 
 
 def motion_source(plate: FrameStore, views: int) -> MotionSource:

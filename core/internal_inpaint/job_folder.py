@@ -57,6 +57,7 @@ class JobFolder:
         self.checkpoints = path / "checkpoints"
         self.store = path / "store"
         self.motion = path / "motion"
+        self.grain = path / "grain.json"
         self.rendered = path / "rendered.json"
         self.confidence = path / "confidence.npy"
         self.confidence_about = path / "confidence.json"
@@ -132,7 +133,7 @@ class JobFolder:
         for path in self.roto.path.glob("*"):
             if path != self.roto.frames:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        for path in (self.rendered, self.confidence, self.confidence_about, self.fills, self.report):
+        for path in (self.grain, self.rendered, self.confidence, self.confidence_about, self.fills, self.report):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ import torch
 from internal_inpaint.confidence.measure import Confidence
 from internal_inpaint.context import Context
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.plate_grain import PlateGrain
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.report.page import Exhibit, Level, ReportData, chosen_frames, write_report
 from internal_inpaint.resample import reduce_area
@@ -52,6 +53,7 @@ def report(
     shot: Shot,
     trained: TrainedShot,
     confidence: Confidence,
+    grain: PlateGrain | None,
     found: Propagated | None,
     timings: dict[str, float],
 ) -> Path:
@@ -72,7 +74,7 @@ def report(
     data = ReportData(
         title=Path(job.output).name,
         frames=confidence.frames,
-        exhibits=_exhibits(shot, trained, confidence),
+        exhibits=_exhibits(shot, trained, confidence, grain),
         output=job.output,
         folder=str(folder.path.absolute()),
         quality=job.quality,
@@ -95,9 +97,9 @@ def report(
     return folder.report
 
 
-def _exhibits(shot: Shot, trained: TrainedShot, confidence: Confidence) -> list[Exhibit]:
+def _exhibits(shot: Shot, trained: TrainedShot, confidence: Confidence, grain: PlateGrain | None) -> list[Exhibit]:
     """A few pictures to compare, rendered once more and reduced."""
-    exhibits, renderer = [], Renderer(trained)
+    exhibits, renderer = [], Renderer(trained, grain)
     for index in chosen_frames(confidence.frames):
         picture, loaded = shot.pictures[index], shot.load(index)
         result, _ = renderer.render(index, loaded.rgb, loaded.alpha)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,13 +15,20 @@ import torch
 
 from internal_inpaint.confidence.measure import Confidence, measure_confidence
 from internal_inpaint.context import Context
+from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.ledger import Ledger
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.frames import Renderer
+from internal_inpaint.rendering.grain import GrainModel
+from internal_inpaint.rendering.grain_model import measure_grain
+from internal_inpaint.rendering.grain_pairs import PlatePicture
+from internal_inpaint.rendering.plate_grain import PlateGrain
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.shot import ElementWriter, FrameStore, FrameWriter, Patch, Shot, by_frame, frame_sources
+
+GRAIN_PAIRS = 4  # pairs of frames that the plate's grain is measured on
 
 
 @dataclass(frozen=True)
@@ -67,17 +76,57 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
     )
 
 
+def grain_of(context: Context, shot: Shot, trained: TrainedShot, fingerprint: str) -> PlateGrain | None:
+    """The grain of the shot's plate, measured once; ``None`` where none is wanted.
+
+    Args:
+        fingerprint: of the shot's content.
+    """
+    job, path = context.job, context.folder.grain
+    if not job.grain:
+        return None
+    model = None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text())
+        model = GrainModel.from_plain(kept["model"]) if kept["fingerprint"] == fingerprint else None
+    if model is None:
+        model = measure_grain(_grain_pairs(shot, trained))
+        try:
+            write_atomically(path, json.dumps({"fingerprint": fingerprint, "model": model.plain()}))
+        except OSError as error:
+            raise as_user_error(error, str(path)) from error
+    views = len(shot.views)
+    return PlateGrain(model, job.grain, job.seed, [(p.frame, p.index % views) for p in shot.pictures])
+
+
+def _grain_pairs(shot: Shot, trained: TrainedShot) -> Iterator[tuple[PlatePicture, PlatePicture]]:
+    """A few pairs of neighbouring frames of one view, spread over the shot."""
+
+    def picture(index: int) -> PlatePicture:
+        data = shot.load(index)
+        # The matte's soft edge shows some of the object too.
+        known = ~(data.hole | data.outside) & (data.alpha == 0)
+        return PlatePicture(trained.space.to_working(data.rgb), known)
+
+    views = len(shot.views)
+    firsts = range(0, len(shot.pictures) - views, views)
+    for place in sorted({round(at) for at in np.linspace(0, len(firsts) - 1, GRAIN_PAIRS)} if firsts else ()):
+        yield picture(firsts[place]), picture(firsts[place] + views)
+
+
 def render(
     context: Context,
     shot: Shot,
     trained: TrainedShot,
     writers: Writers,
     confidence: Confidence,
+    grain: PlateGrain | None = None,
     runtime: str = "torch",
 ) -> None:
     """Fill, composite and write every frame that is not there yet, or was made from something else.
 
     Args:
+        grain: that the fills get.
         runtime: what computes the networks: frames of two runtimes differ in their last bits.
 
     Raises:
@@ -85,7 +134,7 @@ def render(
     """
     job, events = context.job, context.events
     shown = confidence if job.confidence_layer or job.elements is not None else None
-    ledger, renderer = Ledger(context.folder.rendered, writers.frames), Renderer(trained)
+    ledger, renderer = Ledger(context.folder.rendered, writers.frames), Renderer(trained, grain)
     frames = by_frame(shot.pictures)
     keys = _keys(context, shot, trained, shown is not None, runtime)
     if others := sum(writers.frames.path(frame).exists() and not ledger.wrote(frame) for frame in frames):

@@ -33,7 +33,7 @@ from internal_inpaint.outcome import Result, finished, report
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.plan import recipe, refuse_empty_start, threads_of
 from internal_inpaint.preview import Preview
-from internal_inpaint.render import Writers, confidence_of, render, writers_of
+from internal_inpaint.render import Writers, confidence_of, grain_of, render, writers_of
 from internal_inpaint.roto.step import mattes_output, refuse_changed, refuse_nothing_to_do, roto
 from internal_inpaint.roto.writer import MatteWriter
 from internal_inpaint.shot import FrameStore, Shot, ShotSettings, check_guides, open_shot
@@ -147,11 +147,12 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
 
     confidence = confidence_of(context, shot, trained, ready.stores[0])
     lap("measuring the confidence")
-    render(context, shot, trained, writers, confidence, mode.runtime)
+    grain = grain_of(context, shot, trained, ready.stores[0].fingerprint)
+    render(context, shot, trained, writers, confidence, grain, mode.runtime)
     lap("rendering")
 
     context.events.tell(stage="report", progress=0.0, frames=None, frames_done=None)
-    report(context, shot, trained, confidence, found, lap.seconds)
+    report(context, shot, trained, confidence, grain, found, lap.seconds)
     return finished(context, shot, started, trained, confidence, found, len(shot.frames))
 
 

@@ -126,10 +126,12 @@ class Method(Protocol):
     Attributes:
         config: a frozen dataclass, saved in the checkpoint; ``registry.method_of`` makes the method from it.
         geometry: the network's input.
+        planes: the channels of each of ``Clip.planes``.
     """
 
     config: Any
     geometry: Geometry
+    planes: dict[str, int]
 
     def build(self, bf16: bool = False) -> nn.Module:
         """The untrained network; the initial weights are drawn with PyTorch's global generator.

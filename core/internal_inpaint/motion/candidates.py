@@ -114,6 +114,16 @@ def grown_box(mask: np.ndarray, margin: int) -> Box:
     )
 
 
+def overlap(box: Box, other: Box) -> tuple[Box, Box]:
+    """The part that two boxes share, as slices of the one and of the other; empty slices if there is none."""
+    inside, of_other = [], []
+    for one, two in zip(box, other, strict=True):
+        start, stop = max(one.start, two.start), max(one.start, two.start, min(one.stop, two.stop))
+        inside.append(slice(start - one.start, stop - one.start))
+        of_other.append(slice(start - two.start, stop - two.start))
+    return tuple(inside), tuple(of_other)
+
+
 def copied(found: Found, picture: Callable[[int], np.ndarray]) -> np.ndarray:
     """The candidates' colours, by one bicubic interpolation each; 0 where there is none.
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from internal_inpaint.motion.candidates import COUNT, Box, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import COUNT, Box, compare_candidates, find_candidates, overlap
 from internal_inpaint.motion.completion import DIS_MARGIN
 from internal_inpaint.motion.field import STEP, MotionField, sample
 from internal_inpaint.motion.flow import warp
@@ -195,7 +195,7 @@ class TrackSource:
         found = find_candidates(shot.motion, shot.shown, state, index, box)
         if found is not None:
             made = compare_candidates(found, self._frames.__getitem__, self._contrast, self._views)
-            inside, of_found = _overlap(box, found.box)
+            inside, of_found = overlap(box, found.box)
             copies[:, *inside], weights[:, *inside] = made.colours[:, *of_found], made.weights[:, *of_found]
         pixels = np.asarray(self._frames[index][box], np.float32)
         return Example(
@@ -291,13 +291,3 @@ def _moved(mask: np.ndarray, dy: int, dx: int) -> np.ndarray:
         max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
     ]
     return moved
-
-
-def _overlap(box: Box, other: Box) -> tuple[Box, Box]:
-    """The part that two boxes share, as slices of the one and of the other; empty slices if there is none."""
-    inside, of_other = [], []
-    for one, two in zip(box, other, strict=True):
-        start, stop = max(one.start, two.start), max(one.start, two.start, min(one.stop, two.stop))
-        inside.append(slice(start - one.start, stop - one.start))
-        of_other.append(slice(start - two.start, stop - two.start))
-    return tuple(inside), tuple(of_other)

@@ -139,11 +139,15 @@ class Filled:
         box: rows and columns of the picture.
         picture: ``[h, w, 3]`` float32 working space; meaningful in the hole.
         weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
+        copied: ``[K, h, w]``: the shares of each candidate in the detail; all 0 where there is none.
+        points: ``[K, h, w, 2]``: the positions that they were copied from; ``None`` if nothing was.
     """
 
     box: tuple[slice, slice]
     picture: np.ndarray
     weights: np.ndarray
+    copied: np.ndarray | None = None
+    points: np.ndarray | None = None
 
 
 def planes_of(found: Candidates, smooth: np.ndarray) -> dict[str, Tensor]:
@@ -173,8 +177,14 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
 
     weights = chosen(batch(there.weights), pictures(decision[..., : COUNT + 2]))
     picture = mixed(weights, pictures(there.colours), pictures(smooth), pictures(decision[..., COUNT + 2 :]))
+    copied = (weights[0, :COUNT].numpy() * there.found.valid) ** _DECIDED
+    copied /= np.maximum(copied.sum(axis=0), 1e-30)
     return Filled(
-        there.found.box, picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(), weights[0].permute(1, 2, 0).numpy()
+        there.found.box,
+        picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(),
+        weights[0].permute(1, 2, 0).numpy(),
+        copied,
+        there.found.points,
     )
 
 
@@ -193,11 +203,9 @@ def _with_detail(filled: Filled, there: Candidates, frame: np.ndarray, scale: fl
         ``[h, w, 3]``.
     """
     hidden = there.found.hidden[..., None]
-    weights = np.moveaxis(filled.weights[..., :COUNT], 2, 0) ** _DECIDED
-    total = weights.sum(axis=0)
-    copies = (weights[..., None] * there.colours).sum(axis=0) / np.maximum(total, 1e-20)[..., None]
+    copies = (filled.copied[..., None] * there.colours).sum(axis=0)
     mixture = np.where(hidden, filled.picture, frame)
-    chosen = np.where(hidden & (total > 0)[..., None], copies, mixture)
+    chosen = np.where(hidden & there.found.valid.any(axis=0)[..., None], copies, mixture)
     size = tuple(max(1, round(side * scale)) for side in frame.shape[:2])
     difference = chosen - mixture
     detail = difference - enlarge_bicubic(reduce_area(difference, size), frame.shape[:2])

@@ -8,15 +8,21 @@ import torch.nn.functional as F
 
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.inference import enlarge
+from internal_inpaint.rendering.plate_grain import PlateGrain
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.resample import reduce_max
 
 
 class Renderer:
-    """Fills frames with a trained shot."""
+    """Fills frames with a trained shot.
 
-    def __init__(self, trained: TrainedShot) -> None:
-        self.trained = trained
+    Args:
+        trained: fills them.
+        grain: what they lack of the plate's grain; ``None``: they get none.
+    """
+
+    def __init__(self, trained: TrainedShot, grain: PlateGrain | None = None) -> None:
+        self.trained, self._grain = trained, grain
 
     def render(self, index: int, plate: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fill one picture and composite it.
@@ -31,11 +37,14 @@ class Renderer:
         """
         if not alpha.any():
             return plate, np.zeros_like(plate)
-        fill = self.trained.fill(index, _wanted(alpha, self.trained.size))
+        fill, filled = self.trained.filled(index, _wanted(alpha, self.trained.size))
         # Only the matte's bounding box changes; most of a 4K frame is outside it.
         box = _box(alpha)
         result, fill_linear = plate.copy(), np.zeros_like(plate)
-        fill_linear[box] = self.trained.space.to_linear(enlarge(fill, alpha.shape).numpy()[box])
+        working = enlarge(fill, alpha.shape).numpy()[box]
+        if self._grain is not None:
+            working = self._grain.added(working, index, box, filled)
+        fill_linear[box] = self.trained.space.to_linear(working)
         result[box] = composite(plate[box], fill_linear[box], alpha[box])
         return result, fill_linear
 

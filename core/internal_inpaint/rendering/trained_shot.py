@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from internal_inpaint.methods.base import Method
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.copying import ShotCopies
+from internal_inpaint.rendering.copying import Filled, ShotCopies
 from internal_inpaint.rendering.inference import enlarge, fill_frame
 from internal_inpaint.resample import reduce_max
 from internal_inpaint.shot import WorkingSpace
@@ -131,19 +131,24 @@ class TrainedShot:
         Returns:
             ``[h, w, 3]`` float32 working space in [-1, 1]; meaningful where ``wanted``.
         """
+        return self.filled(index, wanted)[0]
+
+    def filled(self, index: int, wanted: Tensor) -> tuple[Tensor, Filled | None]:
+        """As ``fill``; also what was copied, ``None`` for a method that invents everything."""
         if self.copies is None:
-            return self._fill(len(self.levels) - 1, index, wanted)
+            return self._fill(len(self.levels) - 1, index, wanted), None
         picture = torch.zeros(*self.size, 3)
         filled = self.copies.fill(self._decide, index)
         picture[filled.box] = torch.from_numpy(filled.picture)
-        return picture
+        return picture, filled
 
     def _decide(self, index: int, planes: dict[str, Tensor]) -> np.ndarray:
         """What the network decides about the whole hole of a picture: ``[h, w, K + 5]`` (``CopyMethod.decide``)."""
         level = self.levels[0]
         frames, unknown = level.clip(index)
         method = level.method
-        wanted = unknown[0] | (planes["weights"].sum(dim=0) > 0)
+        hole = torch.from_numpy(np.asarray(level.state[index]) == PixelState.HOLE)[None, None].float()
+        wanted = F.max_pool2d(hole, 2 * MARGIN + 1, stride=1, padding=MARGIN)[0, 0] > 0
         made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
         return made.numpy()
 

@@ -79,6 +79,11 @@ class CopyTask:
         self._taken = 0  # tracks, over the whole training
         self._drawn = 0  # batches, over the whole training
 
+    @property
+    def scored_holes(self) -> int:
+        """Holes of a validation."""
+        return len(self.held_out)
+
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         return batch_size(self.config, self.crop, self.device.type == "cuda"), self.crop
 

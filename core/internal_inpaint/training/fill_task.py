@@ -65,6 +65,11 @@ class FillTask:
             self.held_out: HeldOut = at_size(coarser.held_out, self._validation, coarser.size)
         self._training: HoleSampler | None = None
 
+    @property
+    def scored_holes(self) -> int:
+        """Holes of a validation."""
+        return len(self.held_out.placements)
+
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         return batch_size(self.config, self.crop, self.device.type == "cuda"), self.crop
 

@@ -28,3 +28,8 @@ class CopyConfig:
     invention: float = 0.5
     spoiled: float = 0.25
     dropped: float = 0.2
+
+    @property
+    def regularised(self) -> bool:
+        """Whether the last part of the training has a further objective."""
+        return False

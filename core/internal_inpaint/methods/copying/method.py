@@ -30,6 +30,7 @@ class CopyMethod:
     def __init__(self, config: CopyConfig) -> None:
         self.config = config
         self.geometry = Geometry(REACH, STRIDE, SMALLEST)
+        self.planes = {"copies": 3 * config.copies, "weights": config.copies, "smooth": 3}
 
     def build(self, bf16: bool = False) -> CopyNetwork:
         network = CopyNetwork(self.config, bf16)

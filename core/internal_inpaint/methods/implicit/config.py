@@ -28,3 +28,8 @@ class ImplicitConfig:
     stabilise: float = 0.0
     regularise_share: float = 0.25
     encoder: str = "network"
+
+    @property
+    def regularised(self) -> bool:
+        """Whether the last part of the training has a further objective."""
+        return bool(self.ambiguity or self.stabilise)

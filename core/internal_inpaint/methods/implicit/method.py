@@ -44,6 +44,7 @@ class ImplicitMethod:
         self.config, self._encoder = config, encoder
         stages = 1 if config.network.kind == "base" else 2
         self.geometry = Geometry(REACH * stages, STRIDE, SMALLEST)
+        self.planes: dict[str, int] = {}
 
     def build(self, bf16: bool = False) -> InpaintNetwork:
         network = InpaintNetwork(self.config.network, bf16)
@@ -64,7 +65,7 @@ class ImplicitMethod:
         return int(self._regularised(progress, self.config.regularise_share / 2))
 
     def _regularised(self, progress: float, share: float) -> bool:
-        return bool(self.config.ambiguity or self.config.stabilise) and progress >= 1 - share
+        return self.config.regularised and progress >= 1 - share
 
     def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
         """Equation (7): ``reconstruction``, and in the last part of the training ``ambiguity`` and ``stabilise``."""

@@ -41,6 +41,7 @@ class MatteMethod:
     def __init__(self, config: MatteConfig) -> None:
         self.config = config
         self.geometry = Geometry(reach=MULTIPLE * 8, stride=MULTIPLE, smallest=MULTIPLE)
+        self.planes = {"motion": 1, "guess": 1}
 
     def build(self, bf16: bool = False) -> MatteNetwork:
         """The network. It is small and always computes in float32."""
