@@ -145,6 +145,8 @@ def _by_frame(frame: np.ndarray):
     order = np.argsort(frame, kind="stable")
     order = order[np.searchsorted(frame[order], 0) :]
     starts = np.flatnonzero(np.diff(frame[order], prepend=NOWHERE))
+    if not len(starts):  # no frame shows any of it
+        return
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         yield int(frame[order[start]]), order[start:end]
 
