@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,5 +169,5 @@ def test_it_is_measured_again_only_when_the_fill_may_be_another_and_a_stop_leave
     with pytest.raises(Stopped, match="measuring"):
         one.measured(key="two", should_stop=lambda: next(asked))
     assert not (tmp_path / "c.json").exists()
-    assert not [path for path in Path(tmp_path).glob(".*.part")]
+    assert not list(tmp_path.glob(".*.part"))
     assert one.measured(key="two").planes.shape == (COUNT, HEIGHT, WIDTH)
