@@ -8,8 +8,9 @@ corrected, and what remains is a misregistration, or a thing that moves by itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -140,14 +141,12 @@ def copied(found: Found, picture: Callable[[int], np.ndarray]) -> np.ndarray:
     return colours
 
 
-def _by_frame(frame: np.ndarray):
+def _by_frame(frame: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(picture, positions in ``frame`` that copy from it) of each picture that is copied from."""
     order = np.argsort(frame, kind="stable")
     order = order[np.searchsorted(frame[order], 0) :]
-    starts = np.flatnonzero(np.diff(frame[order], prepend=NOWHERE))
-    if not len(starts):  # no frame shows any of it
-        return
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+    bounds = [*np.flatnonzero(np.diff(frame[order], prepend=NOWHERE)), len(order)]
+    for start, end in pairwise(bounds):
         yield int(frame[order[start]]), order[start:end]
 
 
