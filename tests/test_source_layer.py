@@ -160,6 +160,20 @@ def test_a_painted_frame_is_its_own_source_and_others_name_it(finished, tmp_path
     assert (beside == painted).mean() > 0.2
 
 
+def test_a_feather_wider_than_what_is_copied_shows_the_plate_itself(tmp_path):
+    folder = make_files(tmp_path)
+    run([*command(folder, "--source-layer", "--grain", "1"), "--feather", "16"])
+    beyond = np.zeros((HEIGHT, WIDTH), bool)
+    beyond[ROWS.start - 14 : ROWS.stop + 14, COLUMNS.start - 14 : COLUMNS.stop + 14] = True
+    beyond[ROWS.start - 6 : ROWS.stop + 6, COLUMNS.start - 6 : COLUMNS.stop + 6] = False
+    for number in FRAMES[::4]:
+        found = layers(frame(folder / "clean.####.exr", number))
+        for channel, own in zip("RGB", np.moveaxis(plate(number).astype(np.float32), 2, 0), strict=True):
+            np.testing.assert_allclose(found[channel][beyond], own[beyond], rtol=0.01)
+        assert (found["source.copied"][beyond] == 0).all()
+        assert (found["source.frame"][beyond] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -154,6 +154,13 @@ class Filled:
         """``[h, w]`` float32: the share of the picture that is copied."""
         return self.weights[..., :COUNT].sum(axis=2)
 
+    @property
+    def near(self) -> np.ndarray:
+        """``[h, w]`` bool: the hole and the ring round it, where there is a fill. Farther out is the plate."""
+        if self.candidates is None:
+            return np.ones(self.weights.shape[:2], bool)
+        return self.candidates.found.hidden | self.candidates.found.ring
+
     def source(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Where the picture comes from, for a whole picture of this (height, width): the fill's own size.
 
@@ -165,7 +172,7 @@ class Filled:
         if self.candidates is not None:
             best = np.argmax(self.copied, axis=0)[None]
             frame[self.box] = np.take_along_axis(self.candidates.found.frame, best, axis=0)[0]
-            share[self.box] = np.clip(self.share, 0, 1)
+            share[self.box] = np.where(self.near, np.clip(self.share, 0, 1), 0)
         return frame, share
 
     @property
