@@ -18,11 +18,11 @@ from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, PATCH_SIGMA
 from internal_inpaint.motion.candidates import COUNT, KINDS, Candidates
 from internal_inpaint.motion.field import FUTURE, PAST
 
-# In units of the shot's contrast. Fitted on two clips of benchmarks/confidence.py, and checked on two others.
+# In units of the shot's contrast. Fitted on three shots of benchmarks/confidence.py, and checked on others.
 DOUBT_SCALE = 0.35  # the doubt at which the confidence is 1/e
-MISFIT = 0.35  # share of the candidates' misfit in the ring that counts as doubt
+MISFIT = 0.25  # share of the candidates' misfit in the ring that counts as doubt
 NO_RING = 0.5  # the misfit of a candidate that has no ring to compare
-AGE = 0.02  # doubt for each doubling of the distance in time
+AGE = 0.01  # doubt for each doubling of the distance in time
 ONE_SIDED = 0.05  # doubt where only the past or only the future shows a pixel
 _EVENNESS = 0.25  # power of the candidates' first weights: also what seems unlikely contradicts
 _LONGEST = 64  # frames: what comes from farther is as doubtful
