@@ -160,6 +160,19 @@ def test_a_painted_frame_is_its_own_source_and_others_name_it(finished, tmp_path
     assert (beside == painted).mean() > 0.2
 
 
+def test_a_single_frame_has_no_source(tmp_path):
+    folder = make_files(tmp_path)
+    number = FRAMES[4]
+    elements = folder / "job" / "elements"
+    run(command(folder, "--source-layer", "--confidence-layer", "--elements", elements, "--frames", number))
+    found = layers(frame(folder / "clean.####.exr", number))
+    assert (found["source.frame"] == 0).all()
+    assert (found["source.copied"] == 0).all()
+    assert 0 < found["confidence.Y"][ROWS, COLUMNS].max() <= 0.1
+    summary = json.loads((folder / "job" / "summary.json").read_text())
+    assert (summary["copied"], summary["invented"]) == (0, 1)
+
+
 def test_a_feather_wider_than_what_is_copied_shows_the_plate_itself(tmp_path):
     folder = make_files(tmp_path)
     run([*command(folder, "--source-layer", "--grain", "1"), "--feather", "16"])

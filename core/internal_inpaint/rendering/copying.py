@@ -152,7 +152,10 @@ class Filled:
     @property
     def share(self) -> np.ndarray:
         """``[h, w]`` float32: the share of the picture that is copied."""
-        return self.weights[..., :COUNT].sum(axis=2)
+        if self.candidates is None:
+            return np.zeros(self.weights.shape[:2], np.float32)
+        # The weight of a candidate that is not there is only nearly 0.
+        return np.where(self.candidates.found.valid, np.moveaxis(self.weights[..., :COUNT], 2, 0), 0).sum(axis=0)
 
     @property
     def near(self) -> np.ndarray:
@@ -172,7 +175,7 @@ class Filled:
         if self.candidates is not None:
             best = np.argmax(self.copied, axis=0)[None]
             frame[self.box] = np.take_along_axis(self.candidates.found.frame, best, axis=0)[0]
-            share[self.box] = np.where(self.near, np.clip(self.share, 0, 1), 0)
+            share[self.box] = np.clip(self.share, 0, 1)
         return frame, share
 
     @property
