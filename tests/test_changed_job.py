@@ -18,7 +18,18 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import PRESETS
 from internal_inpaint.training.levels import plan_levels
 
-FEW = ("--quality", "draft", "--device", "cpu", "--progress", "plain", "--frames", "1001-1004")
+FEW = (
+    "--quality",
+    "draft",
+    "--method",
+    "implicit",
+    "--device",
+    "cpu",
+    "--progress",
+    "plain",
+    "--frames",
+    "1001-1004",
+)
 
 
 @pytest.fixture
@@ -222,7 +233,7 @@ def test_a_start_that_cannot_be_used_costs_nothing_but_the_start(sample, again, 
         (weights(work) / "best.safetensors").write_bytes(b"not a tensor")
     else:
         about = weights(work) / "training.json"
-        about.write_text(about.read_text().replace('"format": 2', '"format": 1'))
+        about.write_text(about.read_text().replace('"format": 3', '"format": 2'))
     new = tmp_path / "new" / "job"
     shot = shot_options(sample, tmp_path / "new" / "clean.####.exr", new)
     assert "--start-from is not used" in run("train", *shot, *FEW, "--start-from", work, "--steps", "2")
@@ -240,7 +251,7 @@ def test_weights_set_aside_for_a_plate_of_another_size_are_a_start(sample, again
 
 
 def test_a_level_that_starts_untrained_takes_its_whole_budget(again):
-    job = Job(plate="p.####.exr", matte="m.####.exr", output="o.####.exr", quality="draft")
+    job = Job(plate="p.####.exr", matte="m.####.exr", output="o.####.exr", quality="draft", method="implicit")
     config = replace(plan.recipe(job), progressive=PRESETS["standard"].progressive)
     levels = plan_levels((960, 1706), config, on_cuda=False)
     whole = [level.budget(plan.whole_budget(job, levels, CPU)) for level in levels]

@@ -11,6 +11,7 @@ from small_training import CPU, SHOT, TINY, save, trainer
 from internal_inpaint import checkpoints
 from internal_inpaint.errors import BadInput
 from internal_inpaint.fit import load_trained
+from internal_inpaint.ingest import Ingested
 from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.levels import Level
@@ -63,7 +64,7 @@ def test_of_another_shot_is_not_rendered(tmp_path):
     save(trainer(), folder.level("64x48"))
     level, store = Level((48, 64), TINY, 1.0), SimpleNamespace(fingerprint="another fingerprint")
     with pytest.raises(BadInput, match="another shot"):
-        load_trained(folder, (level,), (store,), None, CPU)
+        load_trained(folder, Ingested((level,), (store,), None), None, CPU)
 
 
 def test_of_other_settings_or_seed_is_refused(saved):

@@ -269,7 +269,7 @@ def learned(sample, tmp_path_factory):
     """A job that has learned for two steps and rendered: its folder and output pattern."""
     folder = tmp_path_factory.mktemp("learned")
     work, output = folder / "job", folder / "clean.####.exr"
-    options = ("--quality", "draft", "--steps", "2", "--device", "cpu", "--progress", "plain")
+    options = ("--quality", "draft", "--steps", "2", "--device", "cpu", "--progress", "plain", "--method", "implicit")
     assert main(["run", *map(str, shot_options(sample, output, work)), *options]) == 0
     return work, output
 

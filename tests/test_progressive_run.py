@@ -11,7 +11,7 @@ from internal_inpaint import run as engine
 from internal_inpaint.demo import make_sample_shot
 from internal_inpaint.job import Job
 
-STEPS = ("--quality", "standard", "--steps", "12", "--device", "cpu", "--progress", "plain")
+STEPS = ("--quality", "standard", "--method", "implicit", "--steps", "12", "--device", "cpu", "--progress", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_stopped_after_the_first_level_it_can_be_rendered_as_it_is(large, finish
 
 def test_fewer_steps_than_levels_are_one_each_and_said_so(large, tmp_path):
     shot = {"plate": large.plate, "matte": large.matte, "output": str(tmp_path / "c.####.exr")}
-    told, job = [], Job(**shot, steps=1, matte_steps=9, device="cpu")
+    told, job = [], Job(**shot, method="implicit", steps=1, matte_steps=9, device="cpu")
     engine.run(job, tmp_path / "job", told.append, engine.Mode(render=False))
     assert [(e["step"], e["steps"]) for e in told if e.get("steps")][-1] == (2, 2), "not step 2 of 1"
     assert any("--matte-steps are not used" in e.get("warning", "") for e in told)

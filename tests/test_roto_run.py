@@ -73,7 +73,7 @@ def test_the_job_folder_tells_of_it(finished):
     _, work, _ = finished
     events = [json.loads(line) for line in (work / "events.jsonl").read_text().splitlines()]
     stages = list(dict.fromkeys(e["stage"] for e in events))
-    assert stages == ["open", "matte", "read", "train", "confidence", "render", "report"]
+    assert stages == ["open", "matte", "read", "motion", "train", "confidence", "render", "report"]
     percents = [e["percent"] for e in events if "percent" in e]
     assert percents == sorted(percents)
     summary = json.loads((work / "summary.json").read_text())

@@ -70,7 +70,7 @@ def test_the_job_folder_tells_the_story(finished):
     assert status(work)["percent"] == 100
     states = [json.loads(line) for line in (work / "events.jsonl").read_text().splitlines()]
     stages = list(dict.fromkeys(e["stage"] for e in states))
-    assert stages == ["open", "read", "train", "confidence", "render", "report"]
+    assert stages == ["open", "read", "motion", "train", "confidence", "render", "report"]
     assert oiio.ImageInput.open(str(work / "preview" / "contact_sheet.png")).spec().width > 400
     summary = json.loads((work / "summary.json").read_text())
     assert summary["steps"] == 12

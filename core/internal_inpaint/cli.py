@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="create a sample shot, remove its object, and measure the quality")
     demo.add_argument("--into", default="demo_shot", metavar="DIR", help="folder for the shot (default: demo_shot)")
-    demo.add_argument("--time", default="150s", help="training time (default: 150s)")
+    demo.add_argument("--time", default="60s", help="training time (default: 60s)")
     demo.add_argument("--progress", choices=PROGRESS, default="auto")
     demo.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     demo.set_defaults(verb=_demo)

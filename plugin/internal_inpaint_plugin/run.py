@@ -39,6 +39,7 @@ STAGES = {
     "open": "Opening the shot",
     "matte": "Finding the matte",
     "read": "Reading the shot",
+    "motion": "Measuring the motion",
     "train": "Training",
     "confidence": "Measuring confidence",
     "render": "Rendering",
