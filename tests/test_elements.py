@@ -83,7 +83,7 @@ def test_a_run_writes_them_and_writes_again_what_is_missing(sample, tmp_path):
     arguments += ["--quality", "draft", "--steps", "2", "--device", "cpu", "--elements", tmp_path / "elements"]
     done = internal_inpaint(*arguments)
     assert done.returncode == 0, done.stderr
-    names = ("fill", "matte", "confidence")
+    names = ("fill", "matte", "confidence", "source")
     assert all(len(list((tmp_path / "elements").glob(f"{name}.*.exr"))) == 6 for name in names)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("clean.*.exr")}
     gone = sorted((tmp_path / "elements").glob("confidence.*.exr"))[2]
@@ -101,6 +101,6 @@ def test_a_folder_that_was_moved_keeps_its_frames(sample, tmp_path):
     assert internal_inpaint("run", tmp_path / "here").returncode == 0
     (tmp_path / "here").rename(tmp_path / "there")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "there").glob("*/*.exr")}
-    assert len(before) == 24
+    assert len(before) == 30
     assert internal_inpaint("run", tmp_path / "there").returncode == 0
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())

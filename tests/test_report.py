@@ -122,6 +122,24 @@ def test_the_page_is_well_formed_and_says_what_a_supervisor_asks():
     assert outline.tags.count("svg") == 3
 
 
+def test_what_is_copied_invented_and_doubtful_is_said_at_the_top_and_of_every_frame():
+    frames = [FrameFigures(1001, 0.1, 0.8, 0.9, copied=0.9), FrameFigures(1002, 0.3, 0.4, 0.5, copied=0.5)]
+    frames.append(FrameFigures(1003, 0.0))
+    text = page(data(frames=frames))
+    said = "60 % of the fill is copied from other frames, 40 % is invented."
+    assert f"{said} 40 % of it is doubtful (confidence below 0.5)." in Outline(text).words
+    assert "copied, invented 60 %, 40 %" in Outline(text).words
+    assert "1001: matte 10.0 %, confidence 0.80, copied 90 %" in text
+    bars = re.findall(r'<rect class="bar( copied)?" x="([\d.]+)"[^>]*height="([\d.]+)"', text)
+    heights = {(x, bool(kind)): float(height) for kind, x, height in bars}
+    assert len(bars) == 5, "a frame without a hole has nothing copied"
+    for x, copied in zip(sorted({x for _, x, _ in bars}, key=float), (0.9, 0.5), strict=False):
+        assert heights[x, True] == pytest.approx(copied * heights[x, False], abs=0.1)
+    plain = page(data())
+    assert "copied" not in Outline(plain).words
+    assert 'class="bar copied"' not in plain
+
+
 def test_nothing_is_loaded_from_anywhere():
     text = page(data(output="http://example.com/x", warnings=["see https://example.com"]))
     outline = Outline(text)

@@ -86,7 +86,9 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     reading_s = measured.store_s + pictures * (measured.store_picture_s + copying.motion_s)
     previews = [PREVIEW_FRAMES * (seconds + copying.picture_s + files.sheet_s) for seconds in picture_s]
     training_s = _training_s(budget, levels, costs, pictures, previews)
-    confidence_s = pictures * files.confidence_s + len(boxes) * (picture_s[0] + copying.level_s)
+    # A fill that copies is compared with its candidates: no motion is measured again.
+    flows_s = 0.0 if levels[0].config.copies else pictures * files.confidence_s
+    confidence_s = flows_s + len(boxes) * (picture_s[0] + copying.level_s)
     rendering_s = len(boxes) * rendered_s + len(shot.frames) * files.write_s
     # The final contact sheet and the report.
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)

@@ -190,9 +190,17 @@ class Job:
         may_change=True,
         see="report.md",
     )
+    source_layer: bool = setting(
+        "also write where the fill comes from, as layer 'source': the frame copied from, and the share copied",
+        default=False,
+        kind=SWITCH,
+        group=OUTPUT,
+        may_change=True,
+        see="report.md",
+    )
     elements: str | None = setting(
-        "folder for separate sequences: 'fill.####.exr' (premultiplied), 'matte.####.exr' (grown and feathered) and "
-        "'confidence.####.exr'",
+        "folder for separate sequences: 'fill.####.exr' (premultiplied), 'matte.####.exr' (grown and feathered), "
+        "'confidence.####.exr' and, unless all is invented, 'source.####.exr'",
         default=None,
         absent="none are written",
         kind=PATH,
@@ -288,6 +296,9 @@ class Job:
             raise BadInput("--method copy has no --quality paper: use --method implicit, or another --quality")
         if self.method == "copy" and self.network not in (None, "base"):
             raise BadInput(f"--method copy has no --network {self.network}: use base, or --method implicit")
+        if self.source_layer and self.learns_by != "copy":
+            chosen = self._inventing_option
+            raise BadInput(f"{chosen} copies nothing that --source-layer could name: leave --source-layer out")
 
     @property
     def learns_by(self) -> str:
@@ -295,6 +306,13 @@ class Job:
         if self.method is not None:
             return self.method
         return "copy" if self.quality != "paper" and self.network in (None, "base") else "implicit"
+
+    @property
+    def _inventing_option(self) -> str:
+        """The option that makes the method ``implicit``."""
+        if self.method is not None:
+            return f"--method {self.method}"
+        return f"--quality {self.quality}" if self.quality == "paper" else f"--network {self.network}"
 
 
 SETTINGS = settings_of(Job)

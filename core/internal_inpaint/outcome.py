@@ -41,6 +41,8 @@ class Result:
     contact_sheet: str = ""
     report: str = ""
     confidence: float | None = None
+    copied: float | None = None
+    invented: float | None = None
     mattes: str = ""
     matte_s: float = 0.0
     matte_steps: int = 0
@@ -140,7 +142,10 @@ def finished(
             "contact_sheet": str(folder.contact_sheet),
         }
     if confidence is not None:
+        copied = confidence.copied
+        invented = None if copied is None else 1 - copied
         values |= {"report": str(folder.report), "confidence": confidence.mean}
+        values |= {"copied": copied, "invented": invented}
     if found is not None:
         by_frame, doubtful = by_frame_number(shot, found)
         values |= {

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from internal_inpaint.confidence.measure import Confidence, measure_confidence
+from internal_inpaint.confidence.copies import CopiedFill
+from internal_inpaint.confidence.measure import Confidence, measure_confidence, measure_copied_confidence
 from internal_inpaint.context import Context
 from internal_inpaint.files import as_user_error, write_atomically
 from internal_inpaint.job import Job
 from internal_inpaint.ledger import Ledger
+from internal_inpaint.motion.follow import NOWHERE
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.composite import composite
 from internal_inpaint.rendering.frames import Renderer
@@ -41,8 +43,8 @@ class Writers:
 
 def writers_of(job: Job, shot: Shot) -> Writers:
     """The writers of a job. Raises ``BadInput`` before any work is done where an output will not do."""
-    frames = FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer)
-    elements = None if job.elements is None else ElementWriter(shot, job.elements)
+    frames = FrameWriter(shot, job.output, job.fill_layer, job.confidence_layer, job.source_layer)
+    elements = None if job.elements is None else ElementWriter(shot, job.elements, job.learns_by == "copy")
     if elements is not None:
         elements.refuse_result(frames)
     return Writers(frames, elements)
@@ -56,24 +58,26 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
     Raises:
         Stopped, OutOfResources, BadInput.
     """
-    events, coarsest = context.events, trained.coarsest()
+    events, folder, coarsest = context.events, context.folder, trained.coarsest()
+    pictures = [(picture.frame, picture.view) for picture in shot.pictures]
+    files, key = (folder.confidence, folder.confidence_about), f"{trained.digest} {store.source}"
+    watched = {"progress": lambda share: events.tell(progress=share), "should_stop": context.stop}
+
+    def hole(index: int) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(store.state[index]) == PixelState.HOLE)
 
     def fill(index: int) -> np.ndarray:
-        hole = np.asarray(store.state[index]) == PixelState.HOLE
-        return coarsest.fill(index, torch.from_numpy(hole)).numpy()
+        return coarsest.fill(index, hole(index)).numpy()
+
+    def copied(index: int) -> CopiedFill | None:
+        filled = coarsest.filled(index, hole(index))[1]
+        return None if filled.candidates is None else CopiedFill(filled.candidates, filled.picture, filled.share)
 
     events.tell(stage="confidence", progress=0.0, frames=None, frames_done=None)
-    return measure_confidence(
-        fill,
-        store.frames,
-        store.state,
-        [(picture.frame, picture.view) for picture in shot.pictures],
-        context.folder.confidence,
-        context.folder.confidence_about,
-        f"{trained.digest} {store.source}",
-        progress=lambda share: events.tell(progress=share),
-        should_stop=context.stop,
-    )
+    if (copies := coarsest.copies) is not None:
+        key = f"{key} copies {copies.digest}"
+        return measure_copied_confidence(copied, store.state, pictures, copies.contrast, *files, key, **watched)
+    return measure_confidence(fill, store.frames, store.state, pictures, *files, key, **watched)
 
 
 def grain_of(context: Context, shot: Shot, trained: TrainedShot, fingerprint: str) -> PlateGrain | None:
@@ -134,6 +138,7 @@ def render(
     """
     job, events = context.job, context.events
     shown = confidence if job.confidence_layer or job.elements is not None else None
+    numbers = np.array([picture.frame for picture in shot.pictures], np.float32)
     ledger, renderer = Ledger(context.folder.rendered, writers.frames), Renderer(trained, grain)
     frames = by_frame(shot.pictures)
     keys = _keys(context, shot, trained, shown is not None, runtime)
@@ -148,19 +153,29 @@ def render(
             continue
         patches = {}
         for picture in pictures:
-            loaded = shot.load(picture.index)
+            loaded, filled = shot.load(picture.index), None
             if loaded.plate is None:
-                result, fill = renderer.render(picture.index, loaded.rgb, loaded.alpha)
+                result, fill, filled = renderer.rendered(picture.index, loaded.rgb, loaded.alpha)
             else:  # painted by the artist: nothing to fill
                 result, fill = composite(loaded.plate, loaded.rgb, loaded.alpha), loaded.rgb
             plane = None if shown is None else shown.plane(picture.index, loaded.alpha.shape)
-            patches[picture.view] = Patch(result, loaded.alpha, fill, plane)
+            if filled is not None:
+                source = _source_plane(*filled.source(loaded.alpha.shape), numbers)
+            else:  # nothing is copied; what was painted is its own frame's
+                painted = numbers[picture.index] if loaded.plate is not None else 0
+                source = np.full((*loaded.alpha.shape, 2), (painted, 0), np.float32)
+            patches[picture.view] = Patch(result, loaded.alpha, fill, plane, source)
         if writers.elements is not None:
             writers.elements.write(frame, patches)
         writers.frames.write(frame, patches)
         ledger.add(frame, keys[frame])
         rendered += 1
     events.tell(progress=1.0, frames_done=len(frames), eta_s=None)
+
+
+def _source_plane(index: np.ndarray, share: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """``[H, W, 2]`` float32: the shot's own frame number for the index of a picture, 0 for none; and the share."""
+    return np.stack([np.where(index == NOWHERE, 0, numbers[index]), share], axis=2)
 
 
 def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: bool, runtime: str) -> dict[int, str]:
@@ -176,6 +191,8 @@ def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: b
     settings = [trained.digest, asdict(trained.space), shot.grow, shot.feather, shot.colour.name]
     settings += [shot.settings.matte_channel]
     settings += [float(job.grain), job.fill_layer, job.confidence_layer, str(elements), runtime]
+    if job.source_layer:
+        settings.append("source")
     if trained.copies is not None:
         settings.append(trained.copies.digest)
     if with_confidence:

@@ -31,11 +31,10 @@ _LEARNING = (
     "task",
 )
 _WORKER = ("threads", "start_from")
-_FINISHING = ("colorspace", "grow", "feather", "grain", "fill_layer", "confidence_layer", "elements")
+_ADDED = ("grain", "fill_layer", "confidence_layer", "source_layer", "elements")
+_FINISHING = ("colorspace", "grow", "feather", *_ADDED)
 KEYS = frozenset((*_PICTURES, *_LEARNING, *_WORKER, *_FINISHING))
-MAY_CHANGE = frozenset(
-    (*_WORKER, "output", "steps", "time", "device", "vgg19", "grain", "fill_layer", "confidence_layer", "elements")
-)
+MAY_CHANGE = frozenset((*_WORKER, "output", "steps", "time", "device", "vgg19", *_ADDED))
 STATES = ("running", "done", "stopped", "failed")
 TRIES, PAUSE = 5, 0.01  # Windows refuses to open or replace a file while another process replaces it
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from internal_inpaint.confidence.array_file import write_fills
-from internal_inpaint.confidence.metric import FrameConfidence, frame_confidence, write_confidence
+from internal_inpaint.confidence.array_file import write_array, write_fills
+from internal_inpaint.confidence.copies import CopiedFill, copied_confidence
+from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, FrameConfidence, frame_confidence, write_confidence
+from internal_inpaint.confidence.progress import ProgressReporter
 from internal_inpaint.files import write_atomically
+from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.resample import enlarge_bilinear
 
 FILLING_SHARE = 0.5  # of the progress: filling the frames once; the rest is comparing them
@@ -37,7 +40,16 @@ class Confidence:
     @property
     def mean(self) -> float | None:
         """Mean over the hole pixels of all frames; ``None`` without any."""
-        weighted = [(f.confidence, f.coverage) for f in self.frames if f.confidence is not None]
+        return self._mean([(f.confidence, f.coverage) for f in self.frames])
+
+    @property
+    def copied(self) -> float | None:
+        """Share of all hole pixels that is copied; ``None`` for a method that invents everything."""
+        return self._mean([(f.copied, f.coverage) for f in self.frames])
+
+    @staticmethod
+    def _mean(figures: Sequence[tuple[float | None, float]]) -> float | None:
+        weighted = [(value, weight) for value, weight in figures if value is not None]
         total = sum(weight for _, weight in weighted)
         return sum(value * weight for value, weight in weighted) / total if total else None
 
@@ -96,7 +108,67 @@ def measure_confidence(
     finally:
         with contextlib.suppress(OSError):
             fills_path.unlink(missing_ok=True)
-    figures = tuple(frame_confidence(planes[i], state[i], frame, view) for i, (frame, view) in enumerate(pictures))
+    return _kept(planes, state, pictures, [None] * len(pictures), summary_path, key)
+
+
+def measure_copied_confidence(
+    copied: Callable[[int], CopiedFill | None],
+    state: np.ndarray,
+    pictures: Sequence[tuple[int, str]],
+    contrast: float,
+    planes_path: Path,
+    summary_path: Path,
+    key: str,
+    progress: Callable[[float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Confidence:
+    """Measure the confidence of a fill that copies, or read what was measured before under this key.
+
+    Each frame is filled once, and nothing is followed again: what could be copied is what it is compared with.
+
+    Args:
+        copied: returns the fill of a frame by index, and what it was copied from; ``None`` without a hole.
+        contrast: standard deviation of the shot's known pixels.
+        state, pictures, planes_path, summary_path, key, progress, should_stop: as for ``measure_confidence``.
+
+    Raises:
+        Stopped, OutOfResources, BadInput: as ``measure_confidence``.
+    """
+    if (earlier := _read(planes_path, summary_path, key, state.shape)) is not None:
+        return earlier
+    views, shares = len({view for _, view in pictures}), [None] * len(pictures)
+    report = None if progress is None else lambda done, total: progress(done / max(1, total))
+    reporter = ProgressReporter(len(state), report, should_stop, "measuring the confidence")
+    summary_path.unlink(missing_ok=True)  # after a kill it would describe other planes
+
+    def planes() -> Iterable[tuple[int, np.ndarray]]:
+        for index in range(len(state)):
+            reporter()
+            hole, fill = np.asarray(state[index]) == PixelState.HOLE, copied(index)
+            plane = np.where(hole, np.float32(NOT_OBSERVED_LIMIT), np.float32(1))
+            if hole.any():
+                shares[index] = 0.0
+            if fill is not None:
+                box = fill.candidates.found.box
+                plane[box] = np.where(hole[box], copied_confidence(fill, contrast, views), 1)
+                shares[index] = float(fill.copied[hole[box]].mean())
+            yield index, plane
+
+    return _kept(write_array(planes_path, state.shape, planes()), state, pictures, shares, summary_path, key)
+
+
+def _kept(
+    planes: np.ndarray,
+    state: np.ndarray,
+    pictures: Sequence[tuple[int, str]],
+    copied: Sequence[float | None],
+    summary_path: Path,
+    key: str,
+) -> Confidence:
+    """The confidence of a shot, once its figures and its key are on the disk."""
+    figures = tuple(
+        frame_confidence(planes[i], state[i], frame, view, copied[i]) for i, (frame, view) in enumerate(pictures)
+    )
     summary = {"key": key, "frames": [asdict(frame) for frame in figures]}
     write_atomically(summary_path, json.dumps(summary, indent=1))
     return Confidence(planes, figures)

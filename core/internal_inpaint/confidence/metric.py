@@ -37,6 +37,8 @@ class FrameConfidence:
         confidence: mean over the hole; ``None`` without a hole.
         confident: share of the hole at or above ``CONFIDENT_THRESHOLD``; ``None`` without a hole.
         view: of a stereo shot.
+        copied: share of the hole that is copied from other frames; ``None`` without a hole, and for a method that
+            invents everything.
     """
 
     frame: int
@@ -44,6 +46,7 @@ class FrameConfidence:
     confidence: float | None
     confident: float | None
     view: str = ""
+    copied: float | None = None
 
 
 def write_confidence(
@@ -82,7 +85,9 @@ def write_confidence(
     return write_array(path, state.shape, planes())
 
 
-def frame_confidence(plane: np.ndarray, state: np.ndarray, frame: int, view: str = "") -> FrameConfidence:
+def frame_confidence(
+    plane: np.ndarray, state: np.ndarray, frame: int, view: str = "", copied: float | None = None
+) -> FrameConfidence:
     """Reduce the confidence ``[h, w]`` of one frame to figures, over the hole of its ``state`` ``[h, w]``."""
     hole = np.asarray(state) == PixelState.HOLE
     inside = hole.sum() + (np.asarray(state) == PixelState.KNOWN).sum()
@@ -90,7 +95,8 @@ def frame_confidence(plane: np.ndarray, state: np.ndarray, frame: int, view: str
     if not hole.any():
         return FrameConfidence(frame, coverage, None, None, view)
     values = np.asarray(plane, np.float32)[hole]
-    return FrameConfidence(frame, coverage, float(values.mean()), float((values >= CONFIDENT_THRESHOLD).mean()), view)
+    confident = float((values >= CONFIDENT_THRESHOLD).mean())
+    return FrameConfidence(frame, coverage, float(values.mean()), confident, view, copied)
 
 
 def _track(

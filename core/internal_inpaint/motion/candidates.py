@@ -158,6 +158,8 @@ class Candidates:
         found: where they are.
         colours: ``[K, h, w, 3]`` float32, corrected for the change of light; 0 where there is none.
         light: ``[K, h, w, 3]`` float32, that correction, smooth.
+        misses: ``[K, h, w]`` float32, the mean difference in the ring, before the correction, smooth; infinite for a
+            candidate that has no ring to compare.
         weights: ``[K, h, w]`` float32, how likely each is right before anything is learned; their sum is 1 where
             there is one, else 0.
     """
@@ -165,6 +167,7 @@ class Candidates:
     found: Found
     colours: np.ndarray
     light: np.ndarray
+    misses: np.ndarray
     weights: np.ndarray
 
 
@@ -187,6 +190,7 @@ def compare_candidates(
     sigma = max(1.5, SMOOTH * picture(found.index).shape[0])
     scale = max(_MISMATCH * contrast, 1e-6)
     light, weights = np.zeros_like(colours), np.zeros(valid.shape, np.float32)
+    missed = np.full(valid.shape, np.inf, np.float32)
     for kind in range(COUNT):
         ring = found.ring & valid[kind]
         if not ring.any():
@@ -195,14 +199,13 @@ def compare_candidates(
         difference = np.where(ring[..., None], here - colours[kind], 0)
         misses = np.abs(difference).mean(axis=2, keepdims=True)
         smooth = _smooth(np.concatenate([difference, misses], axis=2), ring, sigma)
-        light[kind] = smooth[..., :3]
-        weights[kind] = np.exp(-smooth[..., 3] / scale) * _nearness(found, kind, views)
+        light[kind], missed[kind] = smooth[..., :3], smooth[..., 3]
+        weights[kind] = np.exp(-missed[kind] / scale) * _nearness(found, kind, views)
     # No candidate is ever impossible: what is learned can still choose it.
     weights = np.where(valid, weights + 1e-6, 0)
     total = weights.sum(axis=0)
-    return Candidates(
-        found, np.where(valid[..., None], colours + light, 0), light, weights / np.where(total > 0, total, 1)
-    )
+    colours = np.where(valid[..., None], colours + light, 0)
+    return Candidates(found, colours, light, missed, weights / np.where(total > 0, total, 1))
 
 
 def _smooth(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import Tensor
 from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
-from internal_inpaint.motion.follow import shows
+from internal_inpaint.motion.follow import NOWHERE, shows
 from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
@@ -140,14 +140,48 @@ class Filled:
         picture: ``[h, w, 3]`` float32 working space; meaningful in the hole.
         weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
         copied: ``[K, h, w]``: the shares of each candidate in the detail; all 0 where there is none.
-        points: ``[K, h, w, 2]``: the positions that they were copied from; ``None`` if nothing was.
+        candidates: what was copied; ``None`` if nothing was.
     """
 
     box: tuple[slice, slice]
     picture: np.ndarray
     weights: np.ndarray
     copied: np.ndarray | None = None
-    points: np.ndarray | None = None
+    candidates: Candidates | None = None
+
+    @property
+    def share(self) -> np.ndarray:
+        """``[h, w]`` float32: the share of the picture that is copied."""
+        if self.candidates is None:
+            return np.zeros(self.weights.shape[:2], np.float32)
+        # The weight of a candidate that is not there is only nearly 0.
+        return np.where(self.candidates.found.valid, np.moveaxis(self.weights[..., :COUNT], 2, 0), 0).sum(axis=0)
+
+    @property
+    def near(self) -> np.ndarray:
+        """``[h, w]`` bool: the hole and the ring round it, where there is a fill. Farther out is the plate."""
+        if self.candidates is None:
+            return np.ones(self.weights.shape[:2], bool)
+        return self.candidates.found.hidden | self.candidates.found.ring
+
+    def source(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the picture comes from, for a whole picture of this (height, width): the fill's own size.
+
+        Returns:
+            ``[H, W]`` int32, the picture that most of a pixel was copied from, or ``NOWHERE``; and the
+            share, ``[H, W]`` float32, that is copied.
+        """
+        frame, share = np.full(size, NOWHERE, np.int32), np.zeros(size, np.float32)
+        if self.candidates is not None:
+            best = np.argmax(self.copied, axis=0)[None]
+            frame[self.box] = np.take_along_axis(self.candidates.found.frame, best, axis=0)[0]
+            share[self.box] = np.clip(self.share, 0, 1)
+        return frame, share
+
+    @property
+    def points(self) -> np.ndarray | None:
+        """``[K, h, w, 2]``: the positions that the candidates were copied from; ``None`` if nothing was."""
+        return None if self.candidates is None else self.candidates.found.points
 
 
 def planes_of(found: Candidates, smooth: np.ndarray) -> dict[str, Tensor]:
@@ -184,7 +218,7 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
         picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(),
         weights[0].permute(1, 2, 0).numpy(),
         copied,
-        there.found.points,
+        there,
     )
 
 

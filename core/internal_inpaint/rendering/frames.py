@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from internal_inpaint.rendering.composite import composite
+from internal_inpaint.rendering.copying import Filled
 from internal_inpaint.rendering.inference import enlarge
 from internal_inpaint.rendering.plate_grain import PlateGrain
 from internal_inpaint.rendering.trained_shot import TrainedShot
@@ -35,8 +36,14 @@ class Renderer:
         Returns:
             result and fill, both ``[H, W, 3]`` float32 scene-linear; the fill is meaningful where alpha > 0.
         """
+        return self.rendered(index, plate, alpha)[:2]
+
+    def rendered(
+        self, index: int, plate: np.ndarray, alpha: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Filled | None]:
+        """As ``render``; also what was copied, ``None`` where nothing was."""
         if not alpha.any():
-            return plate, np.zeros_like(plate)
+            return plate, np.zeros_like(plate), None
         fill, filled = self.trained.filled(index, _wanted(alpha, self.trained.size))
         # Only the matte's bounding box changes; most of a 4K frame is outside it.
         box = _box(alpha)
@@ -46,7 +53,7 @@ class Renderer:
             working = self._grain.added(working, index, box, filled)
         fill_linear[box] = self.trained.space.to_linear(working)
         result[box] = composite(plate[box], fill_linear[box], alpha[box])
-        return result, fill_linear
+        return result, fill_linear, filled
 
 
 def _box(alpha: np.ndarray) -> tuple[slice, slice]:

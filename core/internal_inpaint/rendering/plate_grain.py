@@ -50,7 +50,8 @@ class PlateGrain:
         if filled is not None and filled.points is not None:
             inside, of_filled = overlap(box, filled.box)
             lacking = lacking_share(filled.copied, kept_share(filled.points, self.model))
-            share[inside] = lacking[of_filled]
+            share[:] = 0  # beyond the ring is the plate itself
+            share[inside] = np.where(filled.near, lacking, 0)[of_filled]
         origin = box[0].start, box[1].start
         return add_grain(fill, self.model, share, frame, view, origin=origin, amount=self.amount, seed=self.seed)
 

@@ -137,10 +137,11 @@ class TrainedShot:
         """As ``fill``; also what was copied, ``None`` for a method that invents everything."""
         if self.copies is None:
             return self._fill(len(self.levels) - 1, index, wanted), None
-        picture = torch.zeros(*self.size, 3)
+        # A feather that is wider than the ring round the hole blends the plate with itself.
+        picture = np.array(self.copies.plate.frames[index], np.float32)
         filled = self.copies.fill(self._decide, index)
-        picture[filled.box] = torch.from_numpy(filled.picture)
-        return picture, filled
+        np.copyto(picture[filled.box], filled.picture, where=filled.near[..., None])
+        return torch.from_numpy(picture), filled
 
     def _decide(self, index: int, planes: dict[str, Tensor]) -> np.ndarray:
         """What the network decides about the whole hole of a picture: ``[h, w, K + 5]`` (``CopyMethod.decide``)."""

@@ -41,13 +41,14 @@ class Dot:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar standing on the lower edge of the plotted area."""
+    """A bar standing on the lower edge of the plotted area; ``kind`` is a further CSS class."""
 
     x: float
     y: float
     width: float
     height: float
     label: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,23 +126,32 @@ def line_chart(series: Sequence[Series], x_name: str, y_name: str, description: 
     return Chart(description, x_name, y_name, _rows(axes), columns, curves)
 
 
-def frame_chart(frames: Sequence[tuple[str, float, float | None]], threshold: float, description: str) -> Chart:
-    """Matte coverage (bars) and mean confidence (dots) of every frame.
+def frame_chart(
+    frames: Sequence[tuple[str, float, float | None, float | None]], threshold: float, description: str
+) -> Chart:
+    """Matte coverage (bars), how much of it is copied (their lower part), and mean confidence (dots) of every frame.
 
     Args:
-        frames: (name, coverage 0 to 1, mean confidence 0 to 1 or ``None``) of each, in order.
+        frames: (name, coverage, mean confidence or ``None``, copied share or ``None``) of each, in order; 0 to 1.
         threshold: confidence below which a dot is marked as low; shown as a dashed line.
         description: see ``Chart``.
     """
     axes = _Axes((0.0, float(max(1, len(frames)))), (0.0, 1.0))
-    highest = max([coverage for _, coverage, _ in frames] + [1e-6])
+    highest = max([coverage for _, coverage, _, _ in frames] + [1e-6])
     width = round(max(0.5, 0.8 * (RIGHT - LEFT) / max(1, len(frames))), 1)
-    bars, dots = [], []
-    for number, (name, coverage, confidence) in enumerate(frames):
+    bars, dots, note = [], [], f"bars: matte coverage, up to {100 * highest:.1f} % of the frame"
+    if any(copied is not None for *_, copied in frames):
+        note += "; the lower, lighter part is copied from other frames"
+    for number, (name, coverage, confidence, copied) in enumerate(frames):
         x, top = axes.at(number + 0.5, BAR_HEIGHT * coverage / highest)
         label = f"{name}: matte {100 * coverage:.1f} %"
         label += "" if confidence is None else f", confidence {confidence:.2f}"
-        bars.append(Bar(round(x - width / 2, 1), top, width, round(BOTTOM - top, 1), label))
+        label += "" if copied is None else f", copied {100 * copied:.0f} %"
+        left = round(x - width / 2, 1)
+        bars.append(Bar(left, top, width, round(BOTTOM - top, 1), label))
+        if copied:
+            height = round(copied * (BOTTOM - top), 1)
+            bars.append(Bar(left, round(BOTTOM - height, 1), width, height, label, "copied"))
         if confidence is not None and math.isfinite(confidence):
             kind = "low" if confidence < threshold else "high"
             dots.append(Dot(*axes.at(number + 0.5, confidence), label, kind))
@@ -156,7 +166,7 @@ def frame_chart(frames: Sequence[tuple[str, float, float | None]], threshold: fl
         [_curve("confidence", 0, dots)],
         bars,
         threshold=axes.at(0, threshold)[1],
-        note=f"bars: matte coverage, up to {100 * highest:.1f} % of the frame",
+        note=note,
         column_lines=False,
     )
 

@@ -48,6 +48,8 @@ class FrameFigures:
         confidence: mean confidence over the hole, 0 to 1; ``None``: no hole, or not measured.
         confident: share of the hole with a confidence of at least 0.5; ``None`` as above.
         view: of a stereo shot.
+        copied: share of the hole that is copied from other frames, 0 to 1; ``None``: no hole, or a method that
+            invents everything.
     """
 
     frame: int
@@ -55,6 +57,7 @@ class FrameFigures:
     confidence: float | None = None
     confident: float | None = None
     view: str = ""
+    copied: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ def page(data: ReportData, width: int = _PICTURE_SIZES[0][0], quality: int = _PI
     return _template().render(
         data=data,
         verdict=_verdict(data.frames),
+        origin=_origin(data.frames),
         numbers=frame_ranges(frame.frame for frame in data.frames),
         facts=_facts(data),
         frame_chart=_frame_chart(data.frames),
@@ -187,9 +191,19 @@ def page(data: ReportData, width: int = _PICTURE_SIZES[0][0], quality: int = _PI
 
 def confident_share(frames: Sequence[FrameFigures]) -> float | None:
     """Share of all hole pixels of the shot that are confident; ``None``: not measured."""
-    measured = [f for f in frames if _measured(f.confident) and f.coverage > 0]
-    area = sum(f.coverage for f in measured)
-    return sum(f.coverage * f.confident for f in measured) / area if area else None
+    return _mean_of_holes([(f.confident, f.coverage) for f in frames])
+
+
+def copied_share(frames: Sequence[FrameFigures]) -> float | None:
+    """Share of all hole pixels of the shot that are copied; ``None``: not measured."""
+    return _mean_of_holes([(f.copied, f.coverage) for f in frames])
+
+
+def _mean_of_holes(figures: Sequence[tuple[float | None, float]]) -> float | None:
+    """The mean of (value, coverage), weighted by the coverage; ``None`` where nothing was measured."""
+    measured = [(value, area) for value, area in figures if _measured(value) and area > 0]
+    total = sum(area for _, area in measured)
+    return sum(value * area for value, area in measured) / total if total else None
 
 
 @functools.cache
@@ -226,11 +240,21 @@ def _verdict(frames: Sequence[FrameFigures]) -> str:
     return f"The fill agrees with what other frames show in only {percent(share)} of its area. Check every frame."
 
 
+def _origin(frames: Sequence[FrameFigures]) -> str:
+    """Where the fill comes from, in a sentence or two; empty where a method invents everything."""
+    copied, confident = copied_share(frames), confident_share(frames)
+    if copied is None:
+        return ""
+    said = f"{percent(copied)} of the fill is copied from other frames, {percent(1 - copied)} is invented."
+    return said if confident is None else f"{said} {percent(1 - confident)} of it is doubtful (confidence below 0.5)."
+
+
 def _facts(data: ReportData) -> list[tuple[str, str]]:
-    share = confident_share(data.frames)
+    share, copied = confident_share(data.frames), copied_share(data.frames)
     return [
         ("frames", f"{len({frame.frame for frame in data.frames})}"),
         ("fill that agrees with other frames", "not measured" if share is None else percent(share)),
+        *([] if copied is None else [("copied, invented", f"{percent(copied)}, {percent(1 - copied)}")]),
         ("validation PSNR", f"{data.psnr:.1f} dB" if _measured(data.psnr) else "not measured"),
         ("quality", data.quality or "-"),
         ("total time", duration(sum(data.timings.values())) if data.timings else "-"),
@@ -240,7 +264,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
 def _frame_chart(frames: Sequence[FrameFigures]) -> Chart | None:
     if not frames:
         return None
-    named = [(_name(f.frame, f.view), f.coverage, f.confidence) for f in frames]
+    named = [(_name(f.frame, f.view), f.coverage, f.confidence, f.copied) for f in frames]
     return frame_chart(named, LOW_CONFIDENCE, "Matte coverage and mean confidence of every frame")
 
 

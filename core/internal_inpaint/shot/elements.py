@@ -1,12 +1,15 @@
-"""Elements: the fill, the matte and the confidence as separate EXR sequences beside the result.
+"""Elements: the fill, the matte, the confidence and the source as separate EXR sequences beside the result.
 
 They are for hosts that read only the first layer of a file, and for artists who composite the fill themselves. The
-files are half float with ZIP compression, and have the plate's display window and the frame's data window. A shot
-with several views gets multi-view files: ``R`` belongs to the first view, ``right.R`` to a view named right.
+files are half float (``source``: float) with ZIP compression, and have the plate's display window and the frame's
+data window. A shot with several views gets multi-view files: ``R`` belongs to the first view, ``right.R`` to a view
+named right.
 
     fill.####.exr         R, G, B, A: premultiplied, in the result's colour space; A is the grown and feathered matte
     matte.####.exr        R, G, B, A: the grown and feathered matte in every channel
     confidence.####.exr   R, G, B: how well the fill agrees with what other frames show; 1 outside the matte
+    source.####.exr       source.frame, source.copied: the frame that most of a pixel was copied from, and the share
+                          that is copied; 0 outside the matte; only where the method copies
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ import OpenImageIO as oiio
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import appearing
 from internal_inpaint.shot.image import Window
+from internal_inpaint.shot.layout import SOURCE_CHANNELS, SOURCE_LAYER
 from internal_inpaint.shot.output import output_paths
 from internal_inpaint.shot.shot import Picture, Shot
 from internal_inpaint.shot.writer import FrameWriter, Patch, check_written
 
 ELEMENTS = {"fill": "RGBA", "matte": "RGBA", "confidence": "RGB"}
+SOURCE = {SOURCE_LAYER: tuple(f"{SOURCE_LAYER}.{channel}" for channel in SOURCE_CHANNELS)}
 
 
 class ElementWriter:
@@ -33,18 +38,20 @@ class ElementWriter:
     Args:
         shot: the files get its frame numbers, windows and views.
         folder: the folder for the files; it is created if needed.
+        with_source: whether there is something to say about where the fill comes from.
 
     Raises:
         BadInput: an element would overwrite an input, or the folder cannot be written. Checked before any work is
         done.
     """
 
-    def __init__(self, shot: Shot, folder: str) -> None:
+    def __init__(self, shot: Shot, folder: str, with_source: bool = False) -> None:
         self._shot = shot
         if Path(folder).exists() and not Path(folder).is_dir():
             raise BadInput(f"--elements {folder} is a file: name a folder")
+        self._elements = ELEMENTS | (SOURCE if with_source else {})
         self._paths = {
-            name: output_paths(shot, str(Path(folder) / f"{name}.####.exr"), "--elements") for name in ELEMENTS
+            name: output_paths(shot, str(Path(folder) / f"{name}.####.exr"), "--elements") for name in self._elements
         }
 
     def has(self, frame: int) -> bool:
@@ -65,7 +72,7 @@ class ElementWriter:
 
         Args:
             frame: the shot's frame number.
-            patches: the patch of every view of the shot, with a confidence.
+            patches: the patch of every view of the shot, with a confidence and, if it is written, a source.
 
         Raises:
             OutOfResources: the disk is full.
@@ -74,9 +81,9 @@ class ElementWriter:
         pictures = [picture for picture in self._shot.pictures if picture.frame == frame]
         window = joint_window(self._shot, pictures)
         inside = window.slices_in(self._shot.canvas)
-        for name, channels in ELEMENTS.items():
+        for name, channels in self._elements.items():
             planes = [self._planes(name, patches[picture.view], inside) for picture in pictures]
-            spec = plain_spec(self._shot, window, channels)
+            spec = plain_spec(self._shot, window, channels, "float" if name == SOURCE_LAYER else "half")
             with appearing(self._paths[name][frame], f"{name} {frame} ({self._paths[name][frame]})") as temporary:
                 write_plain(temporary, np.concatenate(planes, axis=2), spec)
 
@@ -91,6 +98,10 @@ class ElementWriter:
                 raise ValueError("the elements need a confidence in every patch")
             sure = np.where(touched, np.clip(np.nan_to_num(patch.confidence[inside]), 0, 1), 1)
             return np.repeat(sure[..., None], 3, axis=2)
+        if name == SOURCE_LAYER:
+            if patch.source is None:
+                raise ValueError("the elements need a source in every patch")
+            return np.where(touched[..., None], patch.source[inside], 0)
         planes = np.zeros((*alpha.shape, 4), np.float32)
         rgb = patch.fill[inside][touched]
         if self._shot.is_float:  # a float plate's result keeps its colour space, so its elements do too
@@ -108,15 +119,15 @@ def joint_window(shot: Shot, pictures: Sequence[Picture]) -> Window:
     return window
 
 
-def plain_spec(shot: Shot, window: Window, channels: str) -> oiio.ImageSpec:
-    """A half-float ZIP EXR with the shot's display window and views, ``channels`` (such as ``RGBA``) for each."""
+def plain_spec(shot: Shot, window: Window, channels: Sequence[str], kind: str = "half") -> oiio.ImageSpec:
+    """A ZIP EXR with the shot's display window and views, ``channels`` (such as ``RGBA``) for each."""
     display = shot.display
-    spec = oiio.ImageSpec(window.width, window.height, len(channels) * len(shot.views), "half")
+    spec = oiio.ImageSpec(window.width, window.height, len(channels) * len(shot.views), kind)
     spec.x, spec.y = window.x, window.y
     spec.full_x, spec.full_y = display.x, display.y
     spec.full_width, spec.full_height = display.width, display.height
     spec.channelnames = tuple(
-        channel if number == 0 else f"{view}.{channel}"
+        channel if number == 0 else _in_view(channel, view)
         for number, view in enumerate(shot.views)
         for channel in channels
     )
@@ -128,10 +139,18 @@ def plain_spec(shot: Shot, window: Window, channels: str) -> oiio.ImageSpec:
     return spec
 
 
+def _in_view(channel: str, view: str) -> str:
+    """The channel's name in a view that is not the first: the view stands before the last part."""
+    layer, dot, base = channel.rpartition(".")
+    return f"{layer}{dot}{view}.{base}"
+
+
 def write_plain(path: Path, planes: np.ndarray, spec: oiio.ImageSpec) -> None:
     """Write ``[h, w, channels]`` as one EXR. Raises ``OSError`` with OpenImageIO's error message."""
     limit = np.float32(np.finfo(np.float16).max)
-    planes = np.ascontiguousarray(np.clip(planes, -limit, limit).astype(np.float16))
+    if spec.format == oiio.HALF:
+        planes = np.clip(planes, -limit, limit).astype(np.float16)
+    planes = np.ascontiguousarray(planes)
     target = oiio.ImageOutput.create(str(path))
     check_written(target, target is not None and target.open(str(path), spec))
     try:

@@ -12,6 +12,9 @@ from internal_inpaint.shot.image import ImageHeader, NativePixels, Part, opened
 
 FILL_LAYER = "inpaint"
 CONFIDENCE_LAYER = "confidence"
+SOURCE_LAYER = "source"
+# Its channels and their types: half rounds the numbers of frames above 2048.
+SOURCE_CHANNELS = {"frame": "float", "copied": "half"}
 LOSSLESS = "zip"
 
 _HALF_MAX = 65504.0
@@ -41,6 +44,7 @@ class PartLayout:
     is_native: all channels have the same type and are passed in it; otherwise as `dtype`.
     fill_views: the views whose `inpaint` layer is added to this part, four channels each.
     confidence_views: the views whose `confidence` layer is added after those, one channel each.
+    source_views: the views whose `source` layer is added after those, two channels each.
     """
 
     part: Part
@@ -50,6 +54,7 @@ class PartLayout:
     dtype: np.dtype
     fill_views: tuple[str, ...]
     confidence_views: tuple[str, ...] = ()
+    source_views: tuple[str, ...] = ()
 
 
 def part_layout(
@@ -59,6 +64,7 @@ def part_layout(
     keeps_values: bool,
     fill_views: tuple[str, ...],
     confidence_views: tuple[str, ...] = (),
+    source_views: tuple[str, ...] = (),
 ) -> PartLayout:
     """Chooses how `part` of the plate is stored in a file of `file_format`."""
     with opened(header.path, "plate") as source:
@@ -72,16 +78,19 @@ def part_layout(
     for view in confidence_views:
         names.append(f"{CONFIDENCE_LAYER}.{view_prefix(part, view)}Y")
         types.append("half")
+    for view in source_views:
+        names += [f"{SOURCE_LAYER}.{view_prefix(part, view)}{base}" for base in SOURCE_CHANNELS]
+        types += SOURCE_CHANNELS.values()
     one_type = len(set(types)) == 1
     spec.nchannels = len(names)
     spec.set_format(oiio.TypeDesc(types[0] if one_type else "float"))
     spec.channelnames = tuple(names)
     spec.channelformats = () if one_type else tuple(oiio.TypeDesc(name) for name in types)
     _set_storage(spec, header, part, file_format)
-    adds_layers = bool(fill_views or confidence_views)
+    adds_layers = bool(fill_views or confidence_views or source_views)
     native = keeps_values and not adds_layers and len(part.type_runs) == 1
     dtype = np.dtype(np.float16 if set(types) == {"half"} else np.float32)
-    return PartLayout(part, spec, keeps_values, native, dtype, fill_views, confidence_views)
+    return PartLayout(part, spec, keeps_values, native, dtype, fill_views, confidence_views, source_views)
 
 
 def kept_compression(part: Part) -> str:

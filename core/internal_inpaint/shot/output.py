@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from internal_inpaint.errors import BadInput
-from internal_inpaint.shot.layout import CONFIDENCE_LAYER, FILL_LAYER, LOSSLESS, kept_compression, mixes_tiles
+from internal_inpaint.shot.layout import LOSSLESS, kept_compression, mixes_tiles
 from internal_inpaint.shot.sequence import output_path
 from internal_inpaint.shot.shot import Shot
 
@@ -24,8 +25,11 @@ def output_paths(shot: Shot, output: str, option: str = "--output") -> dict[int,
     return paths
 
 
-def output_format(shot: Shot, output: str, fill_layer: bool, confidence_layer: bool = False) -> str:
-    """The output's OpenImageIO format. Raises BadInput if that format cannot store this plate exactly."""
+def output_format(shot: Shot, output: str, added: Mapping[str, str]) -> str:
+    """The output's OpenImageIO format. Raises BadInput if that format cannot store this plate exactly.
+
+    `added`: the layers that are added to the plate's, with a word for each.
+    """
     extension = Path(output).suffix.lower()
     if Path(output).is_dir() or not extension or set(extension) <= set(".#@"):
         raise BadInput(f"--output {output} has no file extension; add a file name such as {output}/clean.####.exr")
@@ -39,17 +43,12 @@ def output_format(shot: Shot, output: str, fill_layer: bool, confidence_layer: b
     if kind != "openexr":
         if shot.is_float and kind != header.kind:
             raise BadInput(f"--output {output} cannot store a float plate; choose .exr")
-        if fill_layer:
-            raise BadInput(f"--output {output} cannot store the fill layer; choose .exr")
-        if confidence_layer:
-            raise BadInput(f"--output {output} cannot store the confidence layer; choose .exr")
+        for word in added.values():
+            raise BadInput(f"--output {output} cannot store the {word} layer; choose .exr")
     names = {channel.name for part in header.parts for channel in part.channels}
-    if fill_layer and any(name.startswith(f"{FILL_LAYER}.") for name in names):
-        raise BadInput(f"plate file {header.path} already has a layer {FILL_LAYER}; leave out --fill-layer")
-    if confidence_layer and any(name.startswith(f"{CONFIDENCE_LAYER}.") for name in names):
-        raise BadInput(
-            f"plate file {header.path} already has a layer {CONFIDENCE_LAYER}; leave out --confidence-layer"
-        )
+    for layer, word in added.items():
+        if any(name.startswith(f"{layer}.") for name in names):
+            raise BadInput(f"plate file {header.path} already has a layer {layer}; leave out --{word}-layer")
     return kind
 
 

@@ -2,8 +2,8 @@
 
 From EXR to EXR, every part, view, channel and attribute stays bit-identical, except the filled channels where
 alpha > 0. There are three differences: a lossy compression is replaced by ZIP, a file that mixes tiled and untiled
-parts is written with untiled parts (a warning reports either), and the `inpaint` and `confidence` layers are added on
-request. A stored preview image is kept, so it still shows the plate.
+parts is written with untiled parts (a warning reports either), and the `inpaint`, `confidence` and `source`
+layers are added on request. A stored preview image is kept, so it still shows the plate.
 
 Integer plates (PNG, TIFF, DPX, JPEG) keep their code values in an integer output format. As EXR they become half
 float and scene-linear. OpenImageIO keeps the metadata of those formats that it can translate, and rewrites internal
@@ -24,6 +24,8 @@ from internal_inpaint.shot.image import ImageHeader, NativePixels, read_native
 from internal_inpaint.shot.layout import (
     CONFIDENCE_LAYER,
     FILL_LAYER,
+    SOURCE_CHANNELS,
+    SOURCE_LAYER,
     PartLayout,
     join_planes,
     part_layout,
@@ -33,7 +35,7 @@ from internal_inpaint.shot.layout import (
 from internal_inpaint.shot.output import output_format, output_paths, output_warnings
 from internal_inpaint.shot.shot import Picture, Shot
 
-__all__ = ["CONFIDENCE_LAYER", "FILL_LAYER", "FrameWriter", "Patch"]
+__all__ = ["CONFIDENCE_LAYER", "FILL_LAYER", "SOURCE_LAYER", "FrameWriter", "Patch"]
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,39 @@ class Patch:
     fill: float32 [H, W, 3], scene-linear, the fill alone, not premultiplied.
     confidence: float32 [H, W] in 0..1, how well the fill agrees with what other frames show. It is read where
         alpha > 0, and needed only by a writer that adds the `confidence` layer.
+    source: float32 [H, W, 2], the frame number that most was copied from (0: none), and the share that is copied. It
+        is read where alpha > 0, and needed only by a writer that adds the `source` layer.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray
     fill: np.ndarray
     confidence: np.ndarray | None = None
+    source: np.ndarray | None = None
 
 
 class FrameWriter:
     """Writes the frames of one shot. `warnings` lists where the output must differ from the plate."""
 
-    def __init__(self, shot: Shot, output: str, fill_layer: bool = False, confidence_layer: bool = False):
+    def __init__(
+        self,
+        shot: Shot,
+        output: str,
+        fill_layer: bool = False,
+        confidence_layer: bool = False,
+        source_layer: bool = False,
+    ):
         """Checks `output` before any work is done.
 
         Raises BadInput if the pattern has no frame number, the file type is unknown or unsuitable, an output file is
         an input, the folder cannot be created or written, or the plate already has a layer that `fill_layer`
-        (`inpaint`) or `confidence_layer` (`confidence`) would add.
+        (`inpaint`), `confidence_layer` (`confidence`) or `source_layer` (`source`) would add.
         """
         self._shot = shot
-        self._fill_layer, self._confidence_layer = fill_layer, confidence_layer
-        self._format = output_format(shot, output, fill_layer, confidence_layer)
+        asked = {(FILL_LAYER, "fill"): fill_layer, (CONFIDENCE_LAYER, "confidence"): confidence_layer}
+        asked[SOURCE_LAYER, "source"] = source_layer
+        self._added = dict(layer for layer, wanted in asked.items() if wanted)
+        self._format = output_format(shot, output, self._added)
         self._paths = output_paths(shot, output)
         # Integers can only stay as they are in a file that holds integers.
         self._keeps_values = shot.is_float or self._format != "openexr"
@@ -98,8 +112,8 @@ class FrameWriter:
         layouts = []
         for part in parts:
             views = tuple(picture.view for picture in by_part.get(part.index, []))
-            filled, measured = views if self._fill_layer else (), views if self._confidence_layer else ()
-            layouts.append(part_layout(header, part, self._format, self._keeps_values, filled, measured))
+            added = (views if layer in self._added else () for layer in (FILL_LAYER, CONFIDENCE_LAYER, SOURCE_LAYER))
+            layouts.append(part_layout(header, part, self._format, self._keeps_values, *added))
         target = oiio.ImageOutput.create(str(path))
         specs = [layout.spec for layout in layouts]
         check_written(target, target is not None and target.open(str(path), specs if len(specs) > 1 else specs[0]))
@@ -127,7 +141,8 @@ class FrameWriter:
             return native.runs[0]
         whole = join_planes(layout, planes)
         after_fill = len(planes) + 4 * len(layout.fill_views)
-        whole[..., after_fill:] = 1  # the plate's own pixels have full confidence
+        after_confidence = after_fill + len(layout.confidence_views)
+        whole[..., after_fill:after_confidence] = 1  # the plate's own pixels have full confidence
         for picture, patch in pairs:
             if picture.view in layout.fill_views:
                 first = len(planes) + 4 * layout.fill_views.index(picture.view)
@@ -135,6 +150,10 @@ class FrameWriter:
             if picture.view in layout.confidence_views:
                 place = after_fill + layout.confidence_views.index(picture.view)
                 self._put_confidence(picture, patch, whole[..., place])
+            if picture.view in layout.source_views:
+                count = len(SOURCE_CHANNELS)
+                first = after_confidence + count * layout.source_views.index(picture.view)
+                self._put_source(picture, patch, whole[..., first : first + count])
         return whole
 
     def _composite(self, picture: Picture, patch: Patch, channels: list[np.ndarray]) -> None:
@@ -164,6 +183,14 @@ class FrameWriter:
         inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
         touched = patch.alpha[inside] > 0.0
         plane[touched] = np.clip(np.nan_to_num(patch.confidence[inside][touched]), 0.0, 1.0)
+
+    def _put_source(self, picture: Picture, patch: Patch, layer: np.ndarray) -> None:
+        """Writes the `source` layer where alpha > 0. It is data, not colour."""
+        if patch.source is None:
+            raise ValueError("the source layer needs a source in every patch")
+        inside = self._shot.data_window(picture).slices_in(self._shot.canvas)
+        touched = patch.alpha[inside] > 0.0
+        layer[touched] = patch.source[inside][touched]
 
     def _encoded(self, rgb: np.ndarray) -> np.ndarray:
         """Converts scene-linear to the colour space of the output file."""
