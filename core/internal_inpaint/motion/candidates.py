@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from internal_inpaint.motion.field import FUTURE, PAST, Motion, sample
-from internal_inpaint.motion.follow import NOWHERE, follow_camera, follow_flow
+from internal_inpaint.motion.follow import NOWHERE, at_nearest, follow_camera, follow_flow, is_inside
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
 
@@ -39,7 +39,8 @@ class Found:
         index: the picture.
         box: rows and columns.
         hidden, ring: ``[h, w]`` bool: the pixels that candidates were searched for, and the ring of known ones.
-        frame: ``[K, h, w]`` int32, the picture to copy from; ``NOWHERE`` where there is none, or nothing is needed.
+        frame: ``[K, h, w]`` int32, the picture to copy from; ``NOWHERE`` where there is none, nothing is needed, or
+            (in the ring) it does not show the place.
         points: ``[K, h, w, 2]`` float32, the position in it, (x, y) in pixels.
     """
 
@@ -99,9 +100,22 @@ def find_candidates(
     for kind, (follow, direction) in enumerate(KINDS):
         sightings = follow(motion, shown, index, direction, points)
         frame[kind][hole], where[kind][hole] = sightings.frame, sightings.points
-        frame[kind][ring] = sightings.frame[nearest]
-        where[kind][ring] = ring_points + (sightings.points - points)[nearest]
+        there = ring_points + (sightings.points - points)[nearest]
+        frame[kind][ring] = _seen(sightings.frame[nearest], there, shown, motion.size)
+        where[kind][ring] = there
     return Found(index, box, hole, ring, frame, where)
+
+
+def _seen(
+    frame: np.ndarray, points: np.ndarray, shown: Callable[[int], np.ndarray], size: tuple[int, int]
+) -> np.ndarray:
+    """``frame`` without the points that it does not show: a comparison with what is hidden there says nothing."""
+    frame = frame.copy()
+    for index, chosen in _by_frame(frame):
+        inside = is_inside(points[chosen], size)
+        inside[inside] = at_nearest(shown(index), points[chosen[inside]])
+        frame[chosen[~inside]] = NOWHERE
+    return frame
 
 
 def grown_box(mask: np.ndarray, margin: int) -> Box:
@@ -144,9 +158,9 @@ def _by_frame(frame: np.ndarray):
     """(picture, positions in ``frame`` that copy from it) of each picture that is copied from."""
     order = np.argsort(frame, kind="stable")
     order = order[np.searchsorted(frame[order], 0) :]
-    starts = np.flatnonzero(np.diff(frame[order], prepend=NOWHERE))
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield int(frame[order[start]]), order[start:end]
+    for chosen in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
+        if len(chosen):
+            yield int(frame[chosen[0]]), chosen
 
 
 @dataclass(frozen=True)
