@@ -208,8 +208,8 @@ def test_the_ring_is_compared_only_with_what_other_frames_show_there():
 
 
 def test_the_ring_is_not_continued_beyond_the_frame():
-    state, motion = np.zeros((2, *SIZE), np.uint8), panning(2, (-6.0, 0))
-    state[0, 14:34, 5:30] = PixelState.HOLE
+    state, motion = np.zeros((2, *SIZE), np.uint8), panning(2, (-8.0, 0))
+    state[0, 14:34, 10:30] = PixelState.HOLE
     found = find(motion, state, 0)
     x = found.points[..., 0][found.valid]
     assert x.min() >= 0
