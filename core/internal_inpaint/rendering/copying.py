@@ -99,14 +99,15 @@ class ShotCopies:
         smooth = np.asarray(self.level.frames[index], np.float32)
         found = self.candidates(index)
         if found is None:
-            return self._continued(smooth)
+            return self._nothing_to_fill()
         decision = decide(index, planes_of(found, smooth))
         if self.plate is self.level:
             box = found.found.box
-            return _mixed(found, decision[box], smooth[box])
+            filled = _mixed(found, decision[box], smooth[box])
+            return replace(filled, picture=np.where(filled.hidden[..., None], filled.picture, smooth[box]))
         there = self._candidates(self.plate, index)
         if there is None:
-            return self._continued(smooth)
+            return self._nothing_to_fill()
         box = there.found.box
         decision = np.concatenate(
             [
@@ -123,22 +124,23 @@ class ShotCopies:
         found = find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index)
         return None if found is None else compare_candidates(found, source.picture, self.contrast, self.views)
 
-    def _continued(self, smooth: np.ndarray) -> Filled:
-        """Of a hole that only one of the two sizes has, at an edge."""
-        whole = tuple(slice(0, side) for side in self.size)
-        weights = np.zeros((*self.size, COUNT + 2), np.float32)
-        weights[..., COUNT] = 1
-        return Filled(whole, enlarged_part(smooth, self.size, whole), weights)
+    @staticmethod
+    def _nothing_to_fill() -> Filled:
+        """Where a hole lies outside the data window, and only its soft edge inside."""
+        nowhere = slice(0, 0), slice(0, 0)
+        weights = np.zeros((0, 0, COUNT + 2), np.float32)
+        return Filled(nowhere, np.zeros((0, 0, 3), np.float32), weights, np.zeros((0, 0), bool))
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A filled hole.
+    """A filled hole. The rest of the picture is the plate's own.
 
     Attributes:
         box: rows and columns of the picture.
-        picture: ``[h, w, 3]`` float32 working space; meaningful in the hole.
+        picture: ``[h, w, 3]`` float32 working space; the plate's own where not hidden.
         weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
+        hidden: ``[h, w]`` bool: the hole.
         copied: ``[K, h, w]``: the shares of each candidate in the detail; all 0 where there is none.
         points: ``[K, h, w, 2]``: the positions that they were copied from; ``None`` if nothing was.
     """
@@ -146,6 +148,7 @@ class Filled:
     box: tuple[slice, slice]
     picture: np.ndarray
     weights: np.ndarray
+    hidden: np.ndarray
     copied: np.ndarray | None = None
     points: np.ndarray | None = None
 
@@ -183,6 +186,7 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
         there.found.box,
         picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(),
         weights[0].permute(1, 2, 0).numpy(),
+        there.found.hidden,
         copied,
         there.found.points,
     )

@@ -137,7 +137,8 @@ class TrainedShot:
         """As ``fill``; also what was copied, ``None`` for a method that invents everything."""
         if self.copies is None:
             return self._fill(len(self.levels) - 1, index, wanted), None
-        picture = torch.zeros(*self.size, 3)
+        # The matte's soft edge may reach farther than what was searched round the hole: there the plate shows.
+        picture = torch.from_numpy(np.array(self.copies.plate.frames[index], np.float32))
         filled = self.copies.fill(self._decide, index)
         picture[filled.box] = torch.from_numpy(filled.picture)
         return picture, filled
