@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from moving_shot import ground
 
+from internal_inpaint.ingest import motion_threads
 from internal_inpaint.motion.camera import mapped, resized_camera
 from internal_inpaint.motion.field import FUTURE, PAST, resized_motion
 from internal_inpaint.motion.measure import BLOCK, MotionSource, measure_motion
@@ -252,3 +254,10 @@ def test_the_flow_stays_on_the_disk(long_pan):
         assert isinstance(field.flow, np.memmap)
         assert isinstance(field.trusted, np.memmap)
         assert not field.flow.flags.writeable
+
+
+def test_as_many_pairs_are_measured_at_once_as_memory_allows(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    assert motion_threads((96, 160)) == 64
+    assert 4 <= motion_threads((2160, 4096)) <= 8, "each takes a third of a gigabyte"
+    assert motion_threads((20_000, 40_000)) == 1

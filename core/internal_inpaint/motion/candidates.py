@@ -8,14 +8,14 @@ corrected, and what remains is a misregistration, or a thing that moves by itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from internal_inpaint.motion.field import FUTURE, PAST, Motion, sample
-from internal_inpaint.motion.follow import NOWHERE, at_nearest, follow_camera, follow_flow, is_inside
+from internal_inpaint.motion.follow import LONGEST, NOWHERE, at_nearest, follow_camera, follow_flow, is_inside
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
 
@@ -26,6 +26,7 @@ _LEAST_RING = 4
 SMOOTH = 1 / 80  # radius over which light and misregistration are averaged, as a share of the frame's height
 _MISMATCH = 0.09  # of the shot's contrast: the misregistration that makes a candidate 1/e as likely
 _SMOOTH_PIXELS = 480 * 270  # light and misregistration are smooth: they are interpolated at most at this size
+_LATER = 16  # frames
 _UNSEEN = 3.0  # times that, where a candidate has no ring to compare
 
 Box = tuple[slice, slice]
@@ -56,9 +57,23 @@ class Found:
         """``[K, h, w]`` bool."""
         return self.frame != NOWHERE
 
+    def longest(self, views: int) -> tuple[int, ...]:
+        """Frames, by kind, within which the same search in larger pictures finds what there is to find.
+
+        A hole that no frame shows would else be followed through the whole shot once more, for each of its pixels.
+        """
+        farthest = np.abs(np.where(self.valid, self.frame - self.index, 0)).max(axis=(1, 2)) // views
+        # Their margin beside a hole is wider: a slow one takes longer to leave it.
+        return tuple(min(LONGEST, 2 * int(frames) + _LATER) if frames else 0 for frames in farthest)
+
 
 def find_candidates(
-    motion: Motion, shown: Callable[[int], np.ndarray], state: np.ndarray, index: int, within: Box | None = None
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    state: np.ndarray,
+    index: int,
+    within: Box | None = None,
+    longest: Sequence[int] = (LONGEST,) * COUNT,
 ) -> Found | None:
     """Search the candidates of a picture's hole.
 
@@ -68,6 +83,7 @@ def find_candidates(
         state: ``[h, w]`` uint8 ``PixelState`` of the picture; its hole is what is hidden.
         index: the picture.
         within: search only the pixels in this box.
+        longest: frames to follow at most, by kind of candidate.
 
     Returns:
         ``None`` if there is no hidden pixel.
@@ -98,7 +114,7 @@ def find_candidates(
     frame = np.full((COUNT, *hole.shape), NOWHERE, np.int32)
     where = np.zeros((COUNT, *hole.shape, 2), np.float32)
     for kind, (follow, direction) in enumerate(KINDS):
-        sightings = follow(motion, shown, index, direction, points)
+        sightings = follow(motion, shown, index, direction, points, longest[kind])
         frame[kind][hole], where[kind][hole] = sightings.frame, sightings.points
         there = ring_points + (sightings.points - points)[nearest]
         frame[kind][ring] = _seen(sightings.frame[nearest], there, shown, motion.size)

@@ -44,7 +44,12 @@ def shows(state: np.ndarray) -> np.ndarray:
 
 
 def follow_flow(
-    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    index: int,
+    direction: int,
+    points: np.ndarray,
+    longest: int = LONGEST,
 ) -> Sightings:
     """Follow points from picture to picture along the flow.
 
@@ -54,10 +59,11 @@ def follow_flow(
         index: the picture that the points are in.
         direction: ``PAST`` or ``FUTURE``.
         points: ``[P, 2]`` float32.
+        longest: frames that they are followed at most.
     """
     frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
     active, current = np.arange(len(points)), index
-    for _ in range(LONGEST):
+    for _ in range(longest):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break
@@ -72,7 +78,12 @@ def follow_flow(
 
 
 def follow_camera(
-    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    index: int,
+    direction: int,
+    points: np.ndarray,
+    longest: int = LONGEST,
 ) -> Sightings:
     """Follow points along the camera's motion, the product of the homographies; as ``follow_flow``.
 
@@ -80,7 +91,7 @@ def follow_camera(
     """
     frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
     active, current, camera = np.arange(len(points)), index, np.eye(3)
-    for _ in range(LONGEST):
+    for _ in range(longest):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break

@@ -7,7 +7,7 @@ their weights is smooth and is enlarged; of the picture itself, only what is inv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
-from internal_inpaint.motion.follow import shows
+from internal_inpaint.motion.follow import LONGEST, shows
 from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
@@ -105,7 +105,7 @@ class ShotCopies:
             box = found.found.box
             filled = _mixed(found, decision[box], smooth[box])
             return replace(filled, picture=np.where(filled.hidden[..., None], filled.picture, smooth[box]))
-        there = self._candidates(self.plate, index)
+        there = self._candidates(self.plate, index, found.found.longest(self.views))
         if there is None:
             return self._nothing_to_fill()
         box = there.found.box
@@ -120,8 +120,11 @@ class ShotCopies:
         here = np.asarray(self.plate.frames[index][box], np.float32)
         return replace(filled, picture=_with_detail(filled, there, here, self.level.size[0] / self.size[0]))
 
-    def _candidates(self, source: CopySource, index: int) -> Candidates | None:
-        found = find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index)
+    def _candidates(
+        self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT
+    ) -> Candidates | None:
+        state = np.asarray(source.state[index])
+        found = find_candidates(source.motion, source.shown, state, index, longest=longest)
         return None if found is None else compare_candidates(found, source.picture, self.contrast, self.views)
 
     @staticmethod
