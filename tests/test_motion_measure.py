@@ -200,6 +200,20 @@ def _cut_off(folder):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def _rotted(folder):
+    path = folder / "64x40" / "flow.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff" * 3000 + data[len(data) // 2 + 3000 :])
+
+
+def _other_cameras(folder):
+    np.save(folder / "32x20" / "cameras.npy", np.zeros((24, 2, 3, 3)))
+
+
+def _other_marks(folder):
+    np.save(folder / "measured.npy", np.full(24, 255, np.uint8))
+
+
 def _empty(folder):
     (folder / "measured.npy").write_bytes(b"")
 
@@ -212,9 +226,11 @@ def _another_array(folder):
     np.save(folder / "64x40" / "trusted.npy", np.zeros((2, 2, 40, 64), np.uint8))
 
 
-@pytest.mark.parametrize(
-    "harm", [_other_shot, _no_description, _no_json, _cut_off, _empty, _one_is_missing, _another_array]
-)
+HARM = _other_shot, _no_description, _no_json, _cut_off, _rotted, _other_cameras, _other_marks, _empty
+HARM += _one_is_missing, _another_array
+
+
+@pytest.mark.parametrize("harm", HARM)
 def test_files_of_another_shot_or_damaged_ones_are_measured_anew(long_pan, tmp_path, harm):
     shot, folder, _ = long_pan
     measure_motion(shot, tmp_path / "motion", [(20, 32)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -29,6 +30,7 @@ BLOCK = 8  # pairs of pictures
 # real shots 0.5 and more, also with heavy grain, pairs of different ones 0.06 at most (in pictures of 180 rows).
 CUT = 0.2
 _ABOUT = "motion.json"
+_STRIDE = 7  # of the rows that tell whether a file still holds what was written to it
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,11 @@ class _Files:
         self._folder, self.sizes, self._views = folder, sizes, source.views
         self.pairs = max(0, source.count - source.views)
         about = {"format": FORMAT, "key": source.key, "sizes": [list(size) for size in sizes], "views": source.views}
-        self._kinds = {"linked": (np.uint8, (source.count, 2)), "measured": (np.uint8, (source.count,))}
+        self._kinds = {
+            "linked": (np.uint8, (source.count, 2)),
+            "measured": (np.uint8, (source.count,)),
+            "digests": (np.uint32, (source.count,)),
+        }
         for size in sizes:
             place = self._place(size).name
             self._kinds[f"{place}/flow"] = np.float16, (source.count, 2, *size, 2)
@@ -126,19 +132,33 @@ class _Files:
             self._kinds[f"{place}/cameras"] = np.float64, (source.count, 2, 3, 3)
         if not self._is(about):
             self._make(about)
-        arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in self._kinds}
+        self._all = arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in self._kinds}
         self._linked, self._measured = arrays["linked"], arrays["measured"]
         self._arrays = {size: {name: arrays[f"{self._place(size).name}/{name}"] for name in _NAMES} for size in sizes}
 
     def _is(self, about: dict) -> bool:
-        """Whether all files are there, whole, and those of this motion."""
-        with suppress(OSError, EOFError, ValueError):
+        """Whether all files are there, those of this motion, and hold what was written to them."""
+        with suppress(OSError, EOFError, IndexError, ValueError):
             if json.loads((self._folder / _ABOUT).read_text(encoding="utf-8")) != about:
                 return False
             # Opened for writing, a file that is too short would be lengthened with zeros.
             arrays = {name: np.load(self._path(name), mmap_mode="r") for name in self._kinds}
-            return all((arrays[name].dtype, arrays[name].shape) == kind for name, kind in self._kinds.items())
+            if any((arrays[name].dtype, arrays[name].shape) != kind for name, kind in self._kinds.items()):
+                return False
+            measured = np.flatnonzero(arrays["measured"])
+            return all(self._digest(arrays, index) == arrays["digests"][index] for index in measured.tolist())
         return False
+
+    def _digest(self, arrays: dict[str, np.ndarray], index: int) -> int:
+        """Of the motion between a picture and the next of its view; of every few rows of it."""
+        digest = 0
+        for picture, direction in ((index, FUTURE), (index + self._views, PAST)):
+            for name in self._kinds:
+                if name not in ("measured", "digests"):
+                    plane = np.atleast_1d(arrays[name][picture, direction])
+                    rows = plane[index % _STRIDE :: _STRIDE] if len(plane) > _STRIDE else plane
+                    digest = zlib.crc32(rows.tobytes(), digest)
+        return digest
 
     def _make(self, about: dict) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -177,10 +197,10 @@ class _Files:
 
     def mark(self, block: range) -> None:
         """Everything of this block is in the files, and stays there even if the power fails now."""
-        for arrays in self._arrays.values():
-            for array in arrays.values():
-                array.flush()
-        self._linked.flush()
+        for index in block:
+            self._all["digests"][index] = self._digest(self._all, index)
+        for array in self._all.values():
+            array.flush()
         self._measured[list(block)] = 1
         self._measured.flush()
 
