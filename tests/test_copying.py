@@ -384,6 +384,21 @@ class TestTask:
         drawn(task, rng, 20)
         task.close()
 
+    def test_on_a_gpu_it_does_not_wait_for_the_next_track(self):
+        ready = threading.Event()
+
+        def make(number):
+            return numbered(number) if number == 0 or ready.wait(20) else None
+
+        # Not on the CPU, and on every machine; its batches have no values.
+        task = CopyTask(TrainingConfig(method=TINY), CROP, SIZE, make, [], torch.device("meta"))
+        rng = np.random.default_rng(0)
+        for _ in range(3 * STEPS_PER_TRACK):
+            task.draw(rng, 2, CROP, False)
+        assert not ready.is_set()
+        ready.set()
+        task.close()
+
     def test_an_error_in_making_a_track_ends_the_training(self):
         def make(number):
             raise MemoryError("no memory for a track")
