@@ -19,6 +19,8 @@ from internal_inpaint.shot import FrameStore, Shot, build_stores
 from internal_inpaint.training.levels import Level, fitted
 
 MOTION_PIXELS = 2048 * 1152  # larger plates' motion is measured at a reduced size
+MOTION_MEMORY = 2e9  # bytes that all pairs of pictures that are measured at once take together
+_BYTES = 14, 80  # of one pair, per pixel of the plate and of the size that it is measured at (measured)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def copies_of(
     """
     try:
         measured, reduced = measure_motion(
-            motion_source(plate, views), folder, [level.size], torch.get_num_threads(), progress, should_stop
+            motion_source(plate, views), folder, [level.size], motion_threads(plate.size), progress, should_stop
         )
     except OSError as error:
         raise as_user_error(error, f"the motion of the shot in {folder}") from error
@@ -92,6 +94,13 @@ def copies_of(
     large = small if level.size == plate.size else copy_source(plate.frames, plate.state, measured)
     contrast = contrast_of(level.frames, level.state, range(len(level.state)))
     return ShotCopies(small, large, contrast, views, plate.fingerprint)
+
+
+def motion_threads(plate: tuple[int, int]) -> int:
+    """Pairs of pictures that are measured at once: one a thread, as far as memory allows."""
+    height, width = fitted(plate, MOTION_PIXELS)
+    of_one = _BYTES[0] * plate[0] * plate[1] + _BYTES[1] * height * width
+    return max(1, min(torch.get_num_threads(), int(MOTION_MEMORY // of_one)))
 
 
 def motion_bytes(pictures: int, canvas: tuple[int, int], level: tuple[int, int]) -> int:

@@ -13,6 +13,7 @@ _SAMPLES = 4000  # flow vectors to fit to, on a grid
 _FEWEST = 20
 _THRESHOLD = 1.0  # pixels of an inlier, in frames of this many pixels; it grows with the frame
 _THRESHOLD_PIXELS = 854 * 480
+_FAR = 1e6  # pixels
 
 
 def camera_motion(flow: np.ndarray, trusted: np.ndarray) -> np.ndarray:
@@ -52,6 +53,10 @@ def resized_camera(camera: np.ndarray, scale: tuple[float, float]) -> np.ndarray
 
 
 def mapped(camera: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points ``[P, 2]`` (x, y) mapped by a homography, float32; far outside the frame where it maps to infinity."""
+    """Points ``[P, 2]`` (x, y) mapped by a homography, float32; far outside the frame where the camera cannot see.
+
+    That is what it maps to infinity and what lies behind it, which would otherwise come back mirrored.
+    """
     at = np.column_stack([points.astype(np.float64), np.ones(len(points))]) @ camera.T
-    return (at[:, :2] / np.where(np.abs(at[:, 2:]) < 1e-9, 1e-9, at[:, 2:])).clip(-1e6, 1e6).astype(np.float32)
+    before = at[:, 2:] > 1e-9
+    return np.where(before, at[:, :2] / np.where(before, at[:, 2:], 1), _FAR).clip(-_FAR, _FAR).astype(np.float32)

@@ -8,15 +8,14 @@ corrected, and what remains is a misregistration, or a thing that moves by itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from internal_inpaint.motion.field import FUTURE, PAST, Motion, sample
-from internal_inpaint.motion.follow import NOWHERE, follow_camera, follow_flow
+from internal_inpaint.motion.follow import LONGEST, NOWHERE, at_nearest, follow_camera, follow_flow, is_inside
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
 
@@ -27,6 +26,7 @@ _LEAST_RING = 4
 SMOOTH = 1 / 80  # radius over which light and misregistration are averaged, as a share of the frame's height
 _MISMATCH = 0.09  # of the shot's contrast: the misregistration that makes a candidate 1/e as likely
 _SMOOTH_PIXELS = 480 * 270  # light and misregistration are smooth: they are interpolated at most at this size
+_LATER = 16  # frames
 _UNSEEN = 3.0  # times that, where a candidate has no ring to compare
 
 Box = tuple[slice, slice]
@@ -40,7 +40,8 @@ class Found:
         index: the picture.
         box: rows and columns.
         hidden, ring: ``[h, w]`` bool: the pixels that candidates were searched for, and the ring of known ones.
-        frame: ``[K, h, w]`` int32, the picture to copy from; ``NOWHERE`` where there is none, or nothing is needed.
+        frame: ``[K, h, w]`` int32, the picture to copy from; ``NOWHERE`` where there is none, nothing is needed, or
+            (in the ring) it does not show the place.
         points: ``[K, h, w, 2]`` float32, the position in it, (x, y) in pixels.
     """
 
@@ -56,9 +57,23 @@ class Found:
         """``[K, h, w]`` bool."""
         return self.frame != NOWHERE
 
+    def longest(self, views: int) -> tuple[int, ...]:
+        """Frames, by kind, within which the same search in larger pictures finds what there is to find.
+
+        A hole that no frame shows would else be followed through the whole shot once more, for each of its pixels.
+        """
+        farthest = np.abs(np.where(self.valid, self.frame - self.index, 0)).max(axis=(1, 2)) // views
+        # Their margin beside a hole is wider: a slow one takes longer to leave it.
+        return tuple(min(LONGEST, 2 * int(frames) + _LATER) if frames else 0 for frames in farthest)
+
 
 def find_candidates(
-    motion: Motion, shown: Callable[[int], np.ndarray], state: np.ndarray, index: int, within: Box | None = None
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    state: np.ndarray,
+    index: int,
+    within: Box | None = None,
+    longest: Sequence[int] = (LONGEST,) * COUNT,
 ) -> Found | None:
     """Search the candidates of a picture's hole.
 
@@ -68,6 +83,7 @@ def find_candidates(
         state: ``[h, w]`` uint8 ``PixelState`` of the picture; its hole is what is hidden.
         index: the picture.
         within: search only the pixels in this box.
+        longest: frames to follow at most, by kind of candidate.
 
     Returns:
         ``None`` if there is no hidden pixel.
@@ -98,11 +114,24 @@ def find_candidates(
     frame = np.full((COUNT, *hole.shape), NOWHERE, np.int32)
     where = np.zeros((COUNT, *hole.shape, 2), np.float32)
     for kind, (follow, direction) in enumerate(KINDS):
-        sightings = follow(motion, shown, index, direction, points)
+        sightings = follow(motion, shown, index, direction, points, longest[kind])
         frame[kind][hole], where[kind][hole] = sightings.frame, sightings.points
-        frame[kind][ring] = sightings.frame[nearest]
-        where[kind][ring] = ring_points + (sightings.points - points)[nearest]
+        there = ring_points + (sightings.points - points)[nearest]
+        frame[kind][ring] = _seen(sightings.frame[nearest], there, shown, motion.size)
+        where[kind][ring] = there
     return Found(index, box, hole, ring, frame, where)
+
+
+def _seen(
+    frame: np.ndarray, points: np.ndarray, shown: Callable[[int], np.ndarray], size: tuple[int, int]
+) -> np.ndarray:
+    """``frame`` without the points that it does not show: a comparison with what is hidden there says nothing."""
+    frame = frame.copy()
+    for index, chosen in _by_frame(frame):
+        inside = is_inside(points[chosen], size)
+        inside[inside] = at_nearest(shown(index), points[chosen[inside]])
+        frame[chosen[~inside]] = NOWHERE
+    return frame
 
 
 def grown_box(mask: np.ndarray, margin: int) -> Box:
@@ -145,9 +174,9 @@ def _by_frame(frame: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(picture, positions in ``frame`` that copy from it) of each picture that is copied from."""
     order = np.argsort(frame, kind="stable")
     order = order[np.searchsorted(frame[order], 0) :]
-    bounds = [*np.flatnonzero(np.diff(frame[order], prepend=NOWHERE)), len(order)]
-    for start, end in pairwise(bounds):
-        yield int(frame[order[start]]), order[start:end]
+    for chosen in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
+        if len(chosen):
+            yield int(frame[chosen[0]]), chosen
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,12 @@ def shows(state: np.ndarray) -> np.ndarray:
 
 
 def follow_flow(
-    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    index: int,
+    direction: int,
+    points: np.ndarray,
+    longest: int = LONGEST,
 ) -> Sightings:
     """Follow points from picture to picture along the flow.
 
@@ -54,25 +59,31 @@ def follow_flow(
         index: the picture that the points are in.
         direction: ``PAST`` or ``FUTURE``.
         points: ``[P, 2]`` float32.
+        longest: frames that they are followed at most.
     """
     frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
     active, current = np.arange(len(points)), index
-    for _ in range(LONGEST):
+    for _ in range(longest):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break
         there = motion.carried(current, direction, at[active])
-        inside = _inside(there, motion.size)
+        inside = is_inside(there, motion.size)
         active, there, current = active[inside], there[inside], following
         at[active] = there
-        seen = _at(shown(current), there)
+        seen = at_nearest(shown(current), there)
         frame[active[seen]] = current
         active = active[~seen]
     return Sightings(frame, at)
 
 
 def follow_camera(
-    motion: Motion, shown: Callable[[int], np.ndarray], index: int, direction: int, points: np.ndarray
+    motion: Motion,
+    shown: Callable[[int], np.ndarray],
+    index: int,
+    direction: int,
+    points: np.ndarray,
+    longest: int = LONGEST,
 ) -> Sightings:
     """Follow points along the camera's motion, the product of the homographies; as ``follow_flow``.
 
@@ -80,25 +91,27 @@ def follow_camera(
     """
     frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
     active, current, camera = np.arange(len(points)), index, np.eye(3)
-    for _ in range(LONGEST):
+    for _ in range(longest):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break
         camera, current = motion.camera(current, direction) @ camera, following
         there = mapped(camera, points[active])
-        seen = _inside(there, motion.size)
-        seen[seen] = _at(shown(current), there[seen])
+        seen = is_inside(there, motion.size)
+        seen[seen] = at_nearest(shown(current), there[seen])
         frame[active[seen]] = current
         at[active[seen]] = there[seen]
         active = active[~seen]
     return Sightings(frame, at)
 
 
-def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def is_inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``[P]`` bool: which points ``[P, 2]`` (x, y) are in a picture of this size."""
     height, width = size
     x, y = points[:, 0], points[:, 1]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def _at(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
+def at_nearest(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values of a plane ``[h, w]`` at the pixels nearest to points in it."""
     return plane[np.rint(points[:, 1]).astype(np.int64), np.rint(points[:, 0]).astype(np.int64)]

@@ -7,7 +7,7 @@ their weights is smooth and is enlarged; of the picture itself, only what is inv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
-from internal_inpaint.motion.follow import NOWHERE, shows
+from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
 from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
@@ -99,14 +99,15 @@ class ShotCopies:
         smooth = np.asarray(self.level.frames[index], np.float32)
         found = self.candidates(index)
         if found is None:
-            return self._continued(smooth)
+            return self._nothing_to_fill()
         decision = decide(index, planes_of(found, smooth))
         if self.plate is self.level:
             box = found.found.box
-            return _mixed(found, decision[box], smooth[box])
-        there = self._candidates(self.plate, index)
+            filled = _mixed(found, decision[box], smooth[box])
+            return replace(filled, picture=np.where(filled.hidden[..., None], filled.picture, smooth[box]))
+        there = self._candidates(self.plate, index, found.found.longest(self.views))
         if there is None:
-            return self._continued(smooth)
+            return self._nothing_to_fill()
         box = there.found.box
         decision = np.concatenate(
             [
@@ -119,26 +120,30 @@ class ShotCopies:
         here = np.asarray(self.plate.frames[index][box], np.float32)
         return replace(filled, picture=_with_detail(filled, there, here, self.level.size[0] / self.size[0]))
 
-    def _candidates(self, source: CopySource, index: int) -> Candidates | None:
-        found = find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index)
+    def _candidates(
+        self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT
+    ) -> Candidates | None:
+        state = np.asarray(source.state[index])
+        found = find_candidates(source.motion, source.shown, state, index, longest=longest)
         return None if found is None else compare_candidates(found, source.picture, self.contrast, self.views)
 
-    def _continued(self, smooth: np.ndarray) -> Filled:
-        """Of a hole that only one of the two sizes has, at an edge."""
-        whole = tuple(slice(0, side) for side in self.size)
-        weights = np.zeros((*self.size, COUNT + 2), np.float32)
-        weights[..., COUNT] = 1
-        return Filled(whole, enlarged_part(smooth, self.size, whole), weights)
+    @staticmethod
+    def _nothing_to_fill() -> Filled:
+        """Where a hole lies outside the data window, and only its soft edge inside."""
+        nowhere = slice(0, 0), slice(0, 0)
+        weights = np.zeros((0, 0, COUNT + 2), np.float32)
+        return Filled(nowhere, np.zeros((0, 0, 3), np.float32), weights, np.zeros((0, 0), bool))
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A filled hole.
+    """A filled hole. The rest of the picture is the plate's own.
 
     Attributes:
         box: rows and columns of the picture.
-        picture: ``[h, w, 3]`` float32 working space; meaningful in the hole.
+        picture: ``[h, w, 3]`` float32 working space; the plate's own where not hidden.
         weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
+        hidden: ``[h, w]`` bool: the hole.
         copied: ``[K, h, w]``: the shares of each candidate in the detail; all 0 where there is none.
         candidates: what was copied; ``None`` if nothing was.
     """
@@ -146,6 +151,7 @@ class Filled:
     box: tuple[slice, slice]
     picture: np.ndarray
     weights: np.ndarray
+    hidden: np.ndarray
     copied: np.ndarray | None = None
     candidates: Candidates | None = None
 
@@ -156,13 +162,6 @@ class Filled:
             return np.zeros(self.weights.shape[:2], np.float32)
         # The weight of a candidate that is not there is only nearly 0.
         return np.where(self.candidates.found.valid, np.moveaxis(self.weights[..., :COUNT], 2, 0), 0).sum(axis=0)
-
-    @property
-    def near(self) -> np.ndarray:
-        """``[h, w]`` bool: the hole and the ring round it, where there is a fill. Farther out is the plate."""
-        if self.candidates is None:
-            return np.ones(self.weights.shape[:2], bool)
-        return self.candidates.found.hidden | self.candidates.found.ring
 
     def source(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Where the picture comes from, for a whole picture of this (height, width): the fill's own size.
@@ -217,6 +216,7 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
         there.found.box,
         picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(),
         weights[0].permute(1, 2, 0).numpy(),
+        there.found.hidden,
         copied,
         there,
     )

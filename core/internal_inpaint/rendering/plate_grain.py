@@ -43,15 +43,16 @@ class PlateGrain:
             filled: what was copied; ``None`` where everything is invented.
 
         Returns:
-            ``[h, w, 3]``; where the fill is a copy that kept its grain, unchanged bit for bit.
+            ``[h, w, 3]``; where the fill is a copy that kept its grain, or the plate's own, unchanged bit for bit.
         """
         frame, view = self.pictures[index]
         share = np.ones(fill.shape[:2], np.float32)
-        if filled is not None and filled.points is not None:
+        if filled is not None:
+            share[:] = 0  # the plate's own
             inside, of_filled = overlap(box, filled.box)
-            lacking = lacking_share(filled.copied, kept_share(filled.points, self.model))
-            share[:] = 0  # beyond the ring is the plate itself
-            share[inside] = np.where(filled.near, lacking, 0)[of_filled]
+            if filled.points is not None:
+                lacking = lacking_share(filled.copied, kept_share(filled.points, self.model))
+                share[inside] = np.where(filled.hidden, lacking, 0)[of_filled]
         origin = box[0].start, box[1].start
         return add_grain(fill, self.model, share, frame, view, origin=origin, amount=self.amount, seed=self.seed)
 

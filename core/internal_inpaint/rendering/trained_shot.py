@@ -137,10 +137,10 @@ class TrainedShot:
         """As ``fill``; also what was copied, ``None`` for a method that invents everything."""
         if self.copies is None:
             return self._fill(len(self.levels) - 1, index, wanted), None
-        # A feather that is wider than the ring round the hole blends the plate with itself.
+        # The matte's soft edge may reach farther than the hole of the store: there the plate shows.
         picture = np.array(self.copies.plate.frames[index], np.float32)
         filled = self.copies.fill(self._decide, index)
-        np.copyto(picture[filled.box], filled.picture, where=filled.near[..., None])
+        np.copyto(picture[filled.box], filled.picture, where=filled.hidden[..., None])
         return torch.from_numpy(picture), filled
 
     def _decide(self, index: int, planes: dict[str, Tensor]) -> np.ndarray:

@@ -221,7 +221,9 @@ class Trainer:
             mean = counters.window[0] / counters.window[1]
             if counters.lowest is not None and mean > DIVERGED_GROWTH * counters.lowest:
                 return False
-            counters.lowest = mean if counters.lowest is None else min(mean, counters.lowest)
+            # A mean of 0 is none of a good network: nothing was scored, and any loss would be a growth of it.
+            if mean > 0:
+                counters.lowest = mean if counters.lowest is None else min(mean, counters.lowest)
             counters.window = [0.0, 0]
         return not thorough or all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
