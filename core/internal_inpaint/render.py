@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from internal_inpaint.ledger import Ledger
 from internal_inpaint.motion.follow import NOWHERE
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.composite import composite
+from internal_inpaint.rendering.copying import Filled
 from internal_inpaint.rendering.frames import Renderer
 from internal_inpaint.rendering.grain import GrainModel
 from internal_inpaint.rendering.grain_model import measure_grain
@@ -29,7 +32,9 @@ from internal_inpaint.rendering.grain_pairs import PlatePicture
 from internal_inpaint.rendering.plate_grain import PlateGrain
 from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.shot import ElementWriter, FrameStore, FrameWriter, Patch, Shot, by_frame, frame_sources
+from internal_inpaint.shot.shot import PictureData
 
+AT_ONCE_PIXELS = 2 * 2048 * 1152  # of the frames that are made at once: each takes some 300 bytes a pixel
 GRAIN_PAIRS = 4  # pairs of frames that the plate's grain is measured on
 
 
@@ -144,37 +149,81 @@ def render(
     keys = _keys(context, shot, trained, shown is not None, runtime)
     if others := sum(writers.frames.path(frame).exists() and not ledger.wrote(frame) for frame in frames):
         events.tell(warning=f"{others} frame(s) of another origin stand at the output: they are replaced")
-    began, rendered = time.monotonic(), 0
-    for done, (frame, pictures) in enumerate(frames.items()):
-        eta = (time.monotonic() - began) / rendered * (len(frames) - done) if rendered else None
-        events.tell(stage="render", progress=done / len(frames), frames=len(frames), frames_done=done, eta_s=eta)
-        context.check_stop()
-        if ledger.has(frame, keys[frame]) and (writers.elements is None or writers.elements.has(frame)):
-            continue
+
+    def made(frame: int) -> dict[str, Patch]:
         patches = {}
-        for picture in pictures:
+        for picture in frames[frame]:
             loaded, filled = shot.load(picture.index), None
             if loaded.plate is None:
                 result, fill, filled = renderer.rendered(picture.index, loaded.rgb, loaded.alpha)
             else:  # painted by the artist: nothing to fill
                 result, fill = composite(loaded.plate, loaded.rgb, loaded.alpha), loaded.rgb
             plane = None if shown is None else shown.plane(picture.index, loaded.alpha.shape)
-            if filled is not None:
-                source = _source_plane(*filled.source(loaded.alpha.shape), numbers)
-            else:  # nothing is copied; what was painted is its own frame's
-                painted = numbers[picture.index] if loaded.plate is not None else 0
-                source = np.full((*loaded.alpha.shape, 2), (painted, 0), np.float32)
+            source = None
+            if job.source_layer or job.elements is not None:
+                source = _source_plane(filled, loaded, numbers, numbers[picture.index])
             patches[picture.view] = Patch(result, loaded.alpha, fill, plane, source)
-        if writers.elements is not None:
-            writers.elements.write(frame, patches)
-        writers.frames.write(frame, patches)
-        ledger.add(frame, keys[frame])
-        rendered += 1
+        return patches
+
+    missing = [
+        frame
+        for frame in frames
+        if not (ledger.has(frame, keys[frame]) and (writers.elements is None or writers.elements.has(frame)))
+    ]
+    done, began = len(frames) - len(missing), time.monotonic()
+    events.tell(stage="render", progress=done / len(frames), frames=len(frames), frames_done=done)
+    context.check_stop()
+    with contextlib.closing(_made_ahead(made, missing, _at_once(shot, trained))) as coming:
+        for number, (frame, patches) in enumerate(coming, start=1):
+            if writers.elements is not None:
+                writers.elements.write(frame, patches)
+            writers.frames.write(frame, patches)
+            ledger.add(frame, keys[frame])
+            eta = (time.monotonic() - began) / number * (len(missing) - number)
+            events.tell(progress=(done + number) / len(frames), frames_done=done + number, eta_s=eta)
+            context.check_stop()
     events.tell(progress=1.0, frames_done=len(frames), eta_s=None)
 
 
-def _source_plane(index: np.ndarray, share: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """``[H, W, 2]`` float32: the shot's own frame number for the index of a picture, 0 for none; and the share."""
+def _at_once(shot: Shot, trained: TrainedShot) -> int:
+    """Frames to make at once. Copying is work for one thread a frame; a network uses them all for one."""
+    if trained.copies is None:
+        return 1
+    pixels = shot.canvas.height * shot.canvas.width * len(shot.views)
+    return max(1, min(torch.get_num_threads(), AT_ONCE_PIXELS // pixels))
+
+
+def _made_ahead(
+    make: Callable[[int], dict[str, Patch]], frames: Sequence[int], at_once: int
+) -> Iterator[tuple[int, dict[str, Patch]]]:
+    """Each frame and what was made for it, in order; while one is used, the next ones are made."""
+    if at_once == 1:
+        yield from ((frame, make(frame)) for frame in frames)
+        return
+    pool, coming = ThreadPoolExecutor(at_once, thread_name_prefix="frames"), deque()
+    try:
+        for frame in frames:
+            coming.append((frame, pool.submit(make, frame)))
+            if len(coming) > at_once:
+                first, future = coming.popleft()
+                yield first, future.result()
+        for first, future in coming:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _source_plane(filled: Filled | None, loaded: PictureData, numbers: np.ndarray, own: float) -> np.ndarray:
+    """``[H, W, 2]`` float32: the frame that was copied from, 0 for none, and the share that was copied.
+
+    Args:
+        filled: ``None`` where nothing is copied; what was painted is its own frame's.
+        numbers: the shot's own frame number of each picture; own: that of this one.
+    """
+    if filled is None:
+        painted = own if loaded.plate is not None else 0
+        return np.full((*loaded.alpha.shape, 2), (painted, 0), np.float32)
+    index, share = filled.source(loaded.alpha.shape)
     return np.stack([np.where(index == NOWHERE, 0, numbers[index]), share], axis=2)
 
 
