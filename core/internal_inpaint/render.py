@@ -6,15 +6,14 @@ import contextlib
 import hashlib
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from internal_inpaint.ahead import made_ahead
 from internal_inpaint.confidence.copies import CopiedFill
 from internal_inpaint.confidence.measure import Confidence, measure_confidence, measure_copied_confidence
 from internal_inpaint.context import Context
@@ -81,7 +80,10 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
     events.tell(stage="confidence", progress=0.0, frames=None, frames_done=None)
     if (copies := coarsest.copies) is not None:
         key = f"{key} copies {copies.digest}"
-        return measure_copied_confidence(copied, store.state, pictures, copies.contrast, *files, key, **watched)
+        threads = torch.get_num_threads()
+        return measure_copied_confidence(
+            copied, store.state, pictures, copies.contrast, *files, key, threads, **watched
+        )
     return measure_confidence(fill, store.frames, store.state, pictures, *files, key, **watched)
 
 
@@ -173,7 +175,7 @@ def render(
     done, began = len(frames) - len(missing), time.monotonic()
     events.tell(stage="render", progress=done / len(frames), frames=len(frames), frames_done=done)
     context.check_stop()
-    with contextlib.closing(_made_ahead(made, missing, _at_once(shot, trained))) as coming:
+    with contextlib.closing(made_ahead(made, missing, _at_once(shot, trained), "frames")) as coming:
         for number, (frame, patches) in enumerate(coming, start=1):
             if writers.elements is not None:
                 writers.elements.write(frame, patches)
@@ -191,26 +193,6 @@ def _at_once(shot: Shot, trained: TrainedShot) -> int:
         return 1
     pixels = shot.canvas.height * shot.canvas.width * len(shot.views)
     return max(1, min(torch.get_num_threads(), AT_ONCE_PIXELS // pixels))
-
-
-def _made_ahead(
-    make: Callable[[int], dict[str, Patch]], frames: Sequence[int], at_once: int
-) -> Iterator[tuple[int, dict[str, Patch]]]:
-    """Each frame and what was made for it, in order; while one is used, the next ones are made."""
-    if at_once == 1:
-        yield from ((frame, make(frame)) for frame in frames)
-        return
-    pool, coming = ThreadPoolExecutor(at_once, thread_name_prefix="frames"), deque()
-    try:
-        for frame in frames:
-            coming.append((frame, pool.submit(make, frame)))
-            if len(coming) > at_once:
-                first, future = coming.popleft()
-                yield first, future.result()
-        for first, future in coming:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _source_plane(filled: Filled | None, loaded: PictureData, numbers: np.ndarray, own: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from internal_inpaint.ahead import made_ahead
 from internal_inpaint.confidence.array_file import write_array, write_fills
 from internal_inpaint.confidence.copies import CopiedFill, copied_confidence
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, FrameConfidence, frame_confidence, write_confidence
@@ -119,6 +120,7 @@ def measure_copied_confidence(
     planes_path: Path,
     summary_path: Path,
     key: str,
+    threads: int = 1,
     progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Confidence:
@@ -129,6 +131,7 @@ def measure_copied_confidence(
     Args:
         copied: returns the fill of a frame by index, and what it was copied from; ``None`` without a hole.
         contrast: standard deviation of the shot's known pixels.
+        threads: frames that are filled at once.
         state, pictures, planes_path, summary_path, key, progress, should_stop: as for ``measure_confidence``.
 
     Raises:
@@ -142,17 +145,18 @@ def measure_copied_confidence(
     summary_path.unlink(missing_ok=True)  # after a kill it would describe other planes
 
     def planes() -> Iterable[tuple[int, np.ndarray]]:
-        for index in range(len(state)):
-            reporter()
-            hole, fill = np.asarray(state[index]) == PixelState.HOLE, copied(index)
-            plane = np.where(hole, np.float32(NOT_OBSERVED_LIMIT), np.float32(1))
-            if hole.any():
-                shares[index] = 0.0
-            if fill is not None:
-                box = fill.candidates.found.box
-                plane[box] = np.where(hole[box], copied_confidence(fill, contrast, views), 1)
-                shares[index] = float(fill.copied[hole[box]].mean())
-            yield index, plane
+        with contextlib.closing(made_ahead(copied, range(len(state)), threads, "confidence")) as fills:
+            for index, fill in fills:
+                reporter()
+                hole = np.asarray(state[index]) == PixelState.HOLE
+                plane = np.where(hole, np.float32(NOT_OBSERVED_LIMIT), np.float32(1))
+                if hole.any():
+                    shares[index] = 0.0
+                if fill is not None:
+                    box = fill.candidates.found.box
+                    plane[box] = np.where(hole[box], copied_confidence(fill, contrast, views), 1)
+                    shares[index] = float(fill.copied[hole[box]].mean())
+                yield index, plane
 
     return _kept(write_array(planes_path, state.shape, planes()), state, pictures, shares, summary_path, key)
 

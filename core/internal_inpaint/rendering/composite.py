@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from internal_inpaint.pixel_state import is_finite
+
 
 def composite(plate: np.ndarray, fill: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """``plate x (1 - a) + fill x a``.
@@ -18,6 +20,6 @@ def composite(plate: np.ndarray, fill: np.ndarray, alpha: np.ndarray) -> np.ndar
         ``[H, W, 3]`` float32; the plate itself, bit for bit, where alpha is 0.
     """
     a = alpha[..., None]
-    usable = np.isfinite(plate).all(axis=-1, keepdims=True)
+    usable = is_finite(plate)[..., None]
     blended = np.where(usable, plate, fill) * (1 - a) + fill * a
     return np.where(a > 0, blended, plate).astype(np.float32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -150,7 +151,8 @@ class TrainedShot:
         method = level.method
         hole = torch.from_numpy(np.asarray(level.state[index]) == PixelState.HOLE)[None, None].float()
         wanted = F.max_pool2d(hole, 2 * MARGIN + 1, stride=1, padding=MARGIN)[0, 0] > 0
-        made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
+        with one_thread():
+            made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
         return made.numpy()
 
     def _fill(self, number: int, index: int, wanted: Tensor) -> Tensor:
@@ -166,6 +168,18 @@ class TrainedShot:
             fill = self._fill(number - 1, index, needed)
             prior = enlarge(torch.where(known[..., None], pixels, fill), level.size)
         return fill_frame(level.method, level.network, frames, unknown, wanted, prior=prior)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute with one thread here: several frames are made at once, and a frame's bits do not depend on
+    how many threads there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _receptive_field(wanted: Tensor, reach: int) -> Tensor:

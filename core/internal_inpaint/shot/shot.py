@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from internal_inpaint.errors import BadInput
+from internal_inpaint.pixel_state import is_finite
 from internal_inpaint.shot.channels import (
     NamedChannel,
     PictureChannels,
@@ -200,7 +201,7 @@ class Shot:
         channels = self.picture_channels(picture)
         stored = read_channels(self._plates[picture.frame], channels.part, channels.indices)
         rgb_here = self.colour.to_scene_linear(stored if not channels.grey else np.repeat(stored, 3, axis=2))
-        finite = np.isfinite(stored).all(axis=2) & np.isfinite(rgb_here).all(axis=2)
+        finite = is_finite(stored) & is_finite(rgb_here)
         inside = self.data_window(picture).slices_in(self.canvas)
         shape = (self.canvas.height, self.canvas.width)
         rgb = np.zeros((*shape, 3), np.float32)
