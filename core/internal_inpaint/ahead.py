@@ -7,8 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+AT_ONCE_PIXELS = 2 * 2048 * 1152  # of the pictures that are in work at once: each takes some 300 bytes a pixel
+
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+
+
+def at_once(threads: int, pixels: int) -> int:
+    """How many pictures of so many pixels to have in work at once; at least one."""
+    return max(1, min(threads, AT_ONCE_PIXELS // pixels))
 
 
 def made_ahead(

@@ -50,7 +50,14 @@ def ingest(context: Context, shot: Shot) -> Ingested:
     levels = levels_of(context.job, canvas, context.device, context.folder)
     sizes = stored_sizes(levels, canvas)
     context.events.tell(stage="read", progress=0.0, frames=len(shot.frames), frames_done=0)
-    stores = build_stores(shot, context.folder.store, sizes, progress=context.progress(), should_stop=context.stop)
+    stores = build_stores(
+        shot,
+        context.folder.store,
+        sizes,
+        progress=context.progress(),
+        should_stop=context.stop,
+        threads=torch.get_num_threads(),
+    )
     context.check_stop()
     if not levels[0].config.copies:
         return Ingested(levels, stores, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from internal_inpaint.ahead import made_ahead
+from internal_inpaint.ahead import at_once, made_ahead
 from internal_inpaint.confidence.copies import CopiedFill
 from internal_inpaint.confidence.measure import Confidence, measure_confidence, measure_copied_confidence
 from internal_inpaint.context import Context
@@ -33,7 +33,6 @@ from internal_inpaint.rendering.trained_shot import TrainedShot
 from internal_inpaint.shot import ElementWriter, FrameStore, FrameWriter, Patch, Shot, by_frame, frame_sources
 from internal_inpaint.shot.shot import PictureData
 
-AT_ONCE_PIXELS = 2 * 2048 * 1152  # of the frames that are made at once: each takes some 300 bytes a pixel
 GRAIN_PAIRS = 4  # pairs of frames that the plate's grain is measured on
 
 
@@ -191,8 +190,7 @@ def _at_once(shot: Shot, trained: TrainedShot) -> int:
     """Frames to make at once. Copying is work for one thread a frame; a network uses them all for one."""
     if trained.copies is None:
         return 1
-    pixels = shot.canvas.height * shot.canvas.width * len(shot.views)
-    return max(1, min(torch.get_num_threads(), AT_ONCE_PIXELS // pixels))
+    return at_once(torch.get_num_threads(), shot.canvas.height * shot.canvas.width * len(shot.views))
 
 
 def _source_plane(filled: Filled | None, loaded: PictureData, numbers: np.ndarray, own: float) -> np.ndarray:

@@ -13,11 +13,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from internal_inpaint.ahead import at_once, made_ahead
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
 from internal_inpaint.files import as_user_error, new_memory_map
 from internal_inpaint.pixel_state import PixelState
@@ -66,13 +68,14 @@ def build_stores(
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     with_mattes: bool = True,
+    threads: int = 1,
 ) -> tuple[FrameStore, ...]:
     """Reads the whole shot into `folder` at each of `sizes` (h, w), or reuses the complete stores there.
 
     Stores are reused when they were made from the same files (names, sizes, times) with the same settings.
-    Without mattes only NaN and Inf pixels are a hole. Raises OutOfResources before it starts when the disk
-    is too small, BadInput for damaged files, an empty matte or no known pixels, and Stopped (leaving no
-    store) when `should_stop` says so.
+    Without mattes only NaN and Inf pixels are a hole. Up to `threads` pictures are read at once. Raises
+    OutOfResources before it starts when the disk is too small, BadInput for damaged files, an empty matte or no
+    known pixels, and Stopped (leaving no store) when `should_stop` says so.
     """
     for height, width in sizes:
         if height > shot.canvas.height or width > shot.canvas.width or min(height, width) < 1:
@@ -86,7 +89,7 @@ def build_stores(
     _remove(unfinished)
     _make_room(unfinished, len(shot.pictures), sizes)
     try:
-        _fill(shot, unfinished, sizes, source, progress, should_stop, with_mattes)
+        _fill(shot, unfinished, sizes, source, progress, should_stop, with_mattes, threads)
         _remove(folder)
         os.replace(unfinished, folder)
     except OSError as error:
@@ -120,7 +123,9 @@ def _place(folder: Path, size: tuple[int, int]) -> Path:
     return folder / f"{size[1]}x{size[0]}"
 
 
-def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, with_mattes: bool) -> None:
+def _fill(
+    shot: Shot, folder: Path, sizes, source: str, progress, should_stop, with_mattes: bool, threads: int
+) -> None:
     """One pass over the shot, then one over each store to scale it to the range that was found.
 
     The first pass already scales to the first picture's range: half floats are finest near 0.
@@ -129,22 +134,27 @@ def _fill(shot: Shot, folder: Path, sizes, source: str, progress, should_stop, w
     writers = [_StoreWriter(_place(folder, size), count, size) for size in sizes]
     low, high, any_hole, painted = np.inf, -np.inf, not with_mattes, []
     first_space = WorkingSpace.for_range(0.0, 1.0)
-    for picture in shot.pictures:
-        if should_stop and should_stop():
-            raise Stopped("stopped while reading the plate; run again to start over with it")
-        data = shot.load(picture.index, with_mattes)
-        known = ~(data.hole | data.outside)
-        if known.any():
-            values = data.rgb[known]
-            first = np.isinf(low)
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-            first_space = WorkingSpace.for_range(low, high) if first else first_space
-        for writer in writers:
-            any_hole = writer.put(picture.index, data, first_space) or any_hole
-        if data.plate is not None and data.alpha.any():
-            painted.append(picture.index)
-        if progress:
-            progress(picture.index + 1, count)
+    canvas = shot.canvas.height * shot.canvas.width
+    with closing(
+        made_ahead(
+            lambda picture: shot.load(picture.index, with_mattes), shot.pictures, at_once(threads, canvas), "reading"
+        )
+    ) as loaded:
+        for picture, data in loaded:
+            if should_stop and should_stop():
+                raise Stopped("stopped while reading the plate; run again to start over with it")
+            known = ~(data.hole | data.outside)
+            if known.any():
+                values = data.rgb[known]
+                first = np.isinf(low)
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+                first_space = WorkingSpace.for_range(low, high) if first else first_space
+            for writer in writers:
+                any_hole = writer.put(picture.index, data, first_space) or any_hole
+            if data.plate is not None and data.alpha.any():
+                painted.append(picture.index)
+            if progress:
+                progress(picture.index + 1, count)
     require_fillable(any_hole, bool(np.isfinite(low)), shot, bool(painted))
     space = WorkingSpace.for_range(low, high)
     for writer in writers:
