@@ -44,3 +44,8 @@ def moving_hole(count, by, size=SIZE, start=(14, 6), extent=(18, 20)):
 
 def shown_in(state):
     return lambda index: shows(state[index])
+
+
+def best_copy(candidates):
+    """The candidates mixed by their weights: ``[h, w, 3]``, what is copied before anything is learned."""
+    return (candidates.weights[..., None] * candidates.colours).sum(axis=0)

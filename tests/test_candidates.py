@@ -5,10 +5,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from exact_motion import SIZE, moving_hole, panning, pattern, shown_in, truth
+from exact_motion import SIZE, best_copy, moving_hole, panning, pattern, shown_in, truth
 
 from internal_inpaint.motion.camera import mapped
-from internal_inpaint.motion.candidates import COUNT, best_copy, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import COUNT, compare_candidates, find_candidates
 from internal_inpaint.motion.field import FUTURE, PAST, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, UNSAFE, follow_camera, follow_flow, shows
 from internal_inpaint.pixel_state import PixelState

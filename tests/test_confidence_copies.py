@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from exact_motion import best_copy
 from moving_shot import COUNT, HEIGHT, WIDTH, ground, shot
 
 from internal_inpaint.confidence.copies import CopiedFill, copied_confidence
@@ -12,7 +13,7 @@ from internal_inpaint.confidence.measure import measure_copied_confidence
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, write_confidence
 from internal_inpaint.errors import Stopped
 from internal_inpaint.motion.candidates import COUNT as KINDS
-from internal_inpaint.motion.candidates import Candidates, Found, best_copy, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import Candidates, Found, compare_candidates, find_candidates
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.follow import NOWHERE, shows
 from internal_inpaint.motion.measure import MotionSource, measure_motion

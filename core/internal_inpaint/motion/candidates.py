@@ -251,8 +251,3 @@ def _smooth(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
 def _nearness(found: Found, kind: int, views: int) -> np.ndarray:
     """``[h, w]``: 1 / the distance in time."""
     return 1 / np.maximum(1, np.abs(found.frame[kind] - found.index) / views)
-
-
-def best_copy(candidates: Candidates) -> np.ndarray:
-    """The candidates mixed by their weights: ``[h, w, 3]``, what can be copied before anything is learned."""
-    return (candidates.weights[..., None] * candidates.colours).sum(axis=0)
