@@ -18,6 +18,7 @@ from internal_inpaint.rendering.inference import enlarge, fill_frame
 from internal_inpaint.resample import reduce_max
 from internal_inpaint.shot import WorkingSpace
 
+PREVIEW_PIXELS = 2048 * 1152  # plates with more are previewed at the size that they are learned at
 MARGIN = 4  # pixels of a coarser level around the wanted ones that enlarging and the finer network's prior read
 
 
@@ -110,10 +111,12 @@ class TrainedShot:
         return self.levels[-1].psnr
 
     def up_to(self, width: int) -> TrainedShot:
-        """The levels up to the first that is at least ``width`` pixels wide, for small previews."""
+        """The levels up to the first that is at least ``width`` pixels wide, for small previews; of a shot that copies,
+        fills at the plate's size unless it is large."""
         if self.copies is not None:
-            small = self.size[1] > 2 * width
-            return replace(self, copies=self.copies.at_level()) if small else self
+            # A copy shows the plate's detail, which is what there is to see; only beyond 2K it takes too long.
+            large = self.size[0] * self.size[1] > PREVIEW_PIXELS
+            return replace(self, copies=self.copies.at_level()) if large else self
         last = next((n for n, level in enumerate(self.levels) if level.size[1] >= width), len(self.levels) - 1)
         return replace(self, levels=self.levels[: last + 1])
 
