@@ -111,8 +111,10 @@ class TrainedShot:
         return self.levels[-1].psnr
 
     def up_to(self, width: int) -> TrainedShot:
-        """The levels up to the first that is at least ``width`` pixels wide, for small previews; of a shot that copies,
-        fills at the plate's size unless it is large."""
+        """The levels up to the first that is at least ``width`` pixels wide, for small previews.
+
+        A shot that copies is shown at the plate's size, unless that is large.
+        """
         if self.copies is not None:
             # A copy shows the plate's detail, which is what there is to see; only beyond 2K it takes too long.
             large = self.size[0] * self.size[1] > PREVIEW_PIXELS
