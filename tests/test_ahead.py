@@ -1,8 +1,12 @@
-"""Frames that are made ahead: in order, stopped cleanly, and with the same bytes however many are made at once."""
+"""Frames that are made ahead: in order, stopped cleanly, the same however many are made at once, and none stale."""
 
+import json
+import shutil
 import threading
 from contextlib import closing
+from pathlib import Path
 
+import OpenImageIO as oiio
 import pytest
 from running import frame, internal_inpaint, shot_options
 
@@ -64,3 +68,21 @@ def test_frames_have_the_same_bytes_however_many_are_made_at_once(sample, tmp_pa
     done = internal_inpaint("render", work, "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert {number: frame(output, number).read_bytes() for number in sample.frames} == together
+
+
+def test_a_small_repair_in_one_frame_reaches_the_frames_that_copy_from_it(sample, tmp_path):
+    """The content of a plate is told by samples: whatever a fix of a few pixels touches, no frame may stay stale."""
+    plates = tmp_path / "plate"
+    shutil.copytree(Path(sample.plate).parent, plates, copy_function=shutil.copy2)
+    pattern, output, work = str(plates / Path(sample.plate).name), tmp_path / "clean.####.exr", tmp_path / "job"
+    job = ["--plate", pattern, "--matte", sample.matte, "--output", output, "--work", work]
+    options = ["--quality", "draft", "--steps", "2", "--device", "cpu", "--grain", "off"]
+    assert internal_inpaint("run", *job, *options).returncode == 0
+    before = json.loads((work / "rendered.json").read_text())["frames"]
+    fixed = frame(pattern, sample.frames[2])
+    picture = oiio.ImageBuf(str(fixed))
+    picture.setpixel(3, 3, 0, [0.5] * picture.nchannels)
+    picture.write(str(fixed))
+    assert internal_inpaint("run", *job, *options).returncode == 0
+    after = json.loads((work / "rendered.json").read_text())["frames"]
+    assert all(after[str(number)][2] != before[str(number)][2] for number in sample.frames)

@@ -167,7 +167,7 @@ class JobFolder:
         if differing := [
             declared.option
             for name, declared in jobs.SETTINGS.items()
-            if name not in jobs.MAY_CHANGE | jobs.RETRAINS and getattr(before, name) != getattr(job, name)
+            if name not in jobs.MAY_CHANGE | jobs.RETRAINS and _in_effect(before, name) != _in_effect(job, name)
         ]:
             raise BadInput(
                 f"{self} holds a job with another {', '.join(differing)}: "
@@ -176,6 +176,11 @@ class JobFolder:
 
     def write_summary(self, values: dict) -> None:
         write_atomically(self.summary, json.dumps(values, indent=1))
+
+
+def _in_effect(job: Job, name: str) -> object:
+    """A setting's value; of the method, also where the job leaves it to its quality."""
+    return job.learns_by if name == "method" else getattr(job, name)
 
 
 def _lock(file) -> None:

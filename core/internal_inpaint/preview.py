@@ -62,6 +62,10 @@ class Preview:
         self._last = time.monotonic()
         self._cost = self._last - start
 
+    def forget(self) -> None:
+        """Give back the memory of the pictures that are kept."""
+        self._pictures = (0, 0), []
+
     def _chosen(self, size: tuple[int, int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
         """(index, plate, alpha) of a few pictures with a hole, spread over the shot, reduced to this size; cached."""
         if self._pictures[0] != size:

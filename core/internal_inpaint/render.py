@@ -79,7 +79,7 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
     events.tell(stage="confidence", progress=0.0, frames=None, frames_done=None)
     if (copies := coarsest.copies) is not None:
         key = f"{key} copies {copies.digest}"
-        threads = torch.get_num_threads()
+        threads = _at_once(context, store.size[0] * store.size[1])
         return measure_copied_confidence(
             copied, store.state, pictures, copies.contrast, *files, key, threads, **watched
         )
@@ -174,7 +174,11 @@ def render(
     done, began = len(frames) - len(missing), time.monotonic()
     events.tell(stage="render", progress=done / len(frames), frames=len(frames), frames_done=done)
     context.check_stop()
-    with contextlib.closing(made_ahead(made, missing, _at_once(shot, trained), "frames")) as coming:
+    # Copying is work for one thread a frame; a network that invents everything uses them all for one.
+    together = 1
+    if trained.copies is not None:
+        together = _at_once(context, shot.canvas.height * shot.canvas.width * len(shot.views))
+    with contextlib.closing(made_ahead(made, missing, together, "frames")) as coming:
         for number, (frame, patches) in enumerate(coming, start=1):
             if writers.elements is not None:
                 writers.elements.write(frame, patches)
@@ -186,11 +190,10 @@ def render(
     events.tell(progress=1.0, frames_done=len(frames), eta_s=None)
 
 
-def _at_once(shot: Shot, trained: TrainedShot) -> int:
-    """Frames to make at once. Copying is work for one thread a frame; a network uses them all for one."""
-    if trained.copies is None:
-        return 1
-    return at_once(torch.get_num_threads(), shot.canvas.height * shot.canvas.width * len(shot.views))
+def _at_once(context: Context, pixels: int) -> int:
+    """Pictures of a copying method to have in work at once. A GPU is not asked to hold many."""
+    threads = torch.get_num_threads()
+    return at_once(threads if context.device.type == "cpu" else min(threads, 2), pixels)
 
 
 def _source_plane(filled: Filled | None, loaded: PictureData, numbers: np.ndarray, own: float) -> np.ndarray:
@@ -222,10 +225,8 @@ def _keys(context: Context, shot: Shot, trained: TrainedShot, with_confidence: b
     settings += [float(job.grain), job.fill_layer, job.confidence_layer, str(elements), runtime]
     if job.source_layer:
         settings.append("source")
-    if trained.copies is not None:
-        settings.append(trained.copies.digest)
-    if with_confidence:
-        # The confidence of a frame depends on what the others show.
+    if with_confidence or trained.copies is not None:
+        # A copy, and the confidence of a frame, depend on what the others show.
         settings += [frame_sources(shot, frame) for frame in shot.frames]
     shared = json.dumps(settings)
     return {

@@ -83,6 +83,8 @@ def run(
     """
     stop, home = stop or StopRequest(), JobFolder(folder)
     if mode.runtime == "onnx":
+        if job.learns_by == "copy":
+            raise BadInput("--runtime onnx cannot copy from other frames: leave it out, or use --method implicit")
         require("onnxruntime", "onnx")
         providers(job.device)
     if job.task == "propagate-matte" and not (mode.train and mode.render):
@@ -141,6 +143,7 @@ def _steps(context: Context, mode: Mode, opened: tuple[Shot, Writers | None] | N
             context.events.tell(warning=f"onnxruntime computes in float32 what was trained in {trained.precision}")
         trained = on_onnxruntime(trained, context.job.device)
     renewed(preview.renew, trained, context.events)
+    preview.forget()
     lap("training", trained.seconds)
     if not mode.render:
         return finished(context, shot, started, trained, found=found)

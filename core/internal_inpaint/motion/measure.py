@@ -162,7 +162,7 @@ class _Files:
 
     def _make(self, about: dict) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         for name, (dtype, shape) in self._kinds.items():
             self._path(name).parent.mkdir(exist_ok=True)
             new_memory_map(self._path(name), dtype, shape)

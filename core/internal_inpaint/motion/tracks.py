@@ -11,6 +11,7 @@ Tracks lie near the real hole: what can be copied there, and what moves by itsel
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -123,8 +124,8 @@ class TrackSource:
             if track is not None and (found := self.of_track(track, rng)):
                 return found
         index = int(rng.choice(np.flatnonzero(self._boxes[:, 2] > 0)))
-        picture = _HiddenShot(self, None, index % self._views)
-        return [self._example(picture, index, self._boxes[index], rng)]
+        with closing(_HiddenShot(self, None)) as shot:
+            return [self._example(shot, index, self._boxes[index], rng)]
 
     def draw(self, rng: np.random.Generator, frames: range | None = None) -> Track | None:
         """A track near the real hole; ``None`` where the matte that was drawn is empty.
@@ -151,16 +152,17 @@ class TrackSource:
         self, track: Track, rng: np.random.Generator, frames: range | None = None, most: int = EXAMPLES
     ) -> list[Example]:
         """Up to ``most`` examples of a track, from random frames (or from some of ``frames``)."""
-        shot, found = _HiddenShot(self, track, track.view), []
-        for frame in rng.permutation(self._length if frames is None else np.array(frames)):
-            index = self.index(int(frame), track.view)
-            hole = self.hole(track, index)
-            scored = hole & (self.state(index) == PixelState.KNOWN)
-            if scored.sum() < max(_FEWEST, _ENOUGH * hole.sum()):
-                continue
-            found.append(self._example(shot, index, _box_of(hole), rng))
-            if len(found) == most:
-                break
+        found: list[Example] = []
+        with closing(_HiddenShot(self, track)) as shot:
+            for frame in rng.permutation(self._length if frames is None else np.array(frames)):
+                index = self.index(int(frame), track.view)
+                hole = self.hole(track, index)
+                scored = hole & (self.state(index) == PixelState.KNOWN)
+                if scored.sum() < max(_FEWEST, _ENOUGH * hole.sum()):
+                    continue
+                found.append(self._example(shot, index, _box_of(hole), rng))
+                if len(found) == most:
+                    break
         return found
 
     def hole(self, track: Track, index: int) -> np.ndarray:
@@ -225,11 +227,18 @@ class TrackSource:
 class _HiddenShot:
     """The shot with a track hidden in every frame: its masks, and its motion completed under the track."""
 
-    def __init__(self, source: TrackSource, track: Track | None, view: int) -> None:
+    def __init__(self, source: TrackSource, track: Track | None) -> None:
         self._source, self._track = source, track
         self.motion = source._motion if track is None else _HiddenMotion(source._motion, self._margin)
         self._states: Callable[[int], np.ndarray] = lru_cache(_CACHED)(self._state)
         self.shown: Callable[[int], np.ndarray] = lru_cache(_CACHED)(lambda index: shows(self.state(index)))
+
+    def close(self) -> None:
+        """Give the memory back now: the caches refer to this object, which would keep it until a collection."""
+        self._states.cache_clear()
+        self.shown.cache_clear()
+        if self._track is not None:
+            self.motion.close()
 
     def state(self, index: int) -> np.ndarray:
         return self._states(index)
@@ -253,6 +262,10 @@ class _HiddenMotion:
     def __init__(self, motion: MotionField, margin: Callable[[int], np.ndarray]) -> None:
         self._motion, self._margin, self.size = motion, lru_cache(_CACHED)(margin), motion.size
         self._flow = lru_cache(_CACHED)(self._completed)
+
+    def close(self) -> None:
+        self._margin.cache_clear()
+        self._flow.cache_clear()
 
     def neighbour(self, index: int, direction: int) -> int | None:
         return self._motion.neighbour(index, direction)

@@ -145,7 +145,9 @@ class TrainedShot:
             return self._fill(len(self.levels) - 1, index, wanted), None
         # The matte's soft edge may reach farther than the hole of the store: there the plate shows.
         picture = np.array(self.copies.plate.frames[index], np.float32)
-        filled = self.copies.fill(self._decide, index)
+        # All of it: mixing, too, differs in its last bits with the number of threads.
+        with one_thread():
+            filled = self.copies.fill(self._decide, index)
         np.copyto(picture[filled.box], filled.picture, where=filled.hidden[..., None])
         return torch.from_numpy(picture), filled
 
@@ -156,8 +158,7 @@ class TrainedShot:
         method = level.method
         hole = torch.from_numpy(np.asarray(level.state[index]) == PixelState.HOLE)[None, None].float()
         wanted = F.max_pool2d(hole, 2 * MARGIN + 1, stride=1, padding=MARGIN)[0, 0] > 0
-        with one_thread():
-            made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
+        made = fill_frame(method, level.network, frames, unknown, wanted, planes=planes, compute=method.decide)
         return made.numpy()
 
     def _fill(self, number: int, index: int, wanted: Tensor) -> Tensor:
