@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--sheet", type=Path, default=CACHE / "progressive.png")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    standard = preset("standard")
+    standard = preset("standard", "implicit")
     variants = {"one level, enlarged": replace(standard, progressive=None)}
     for weight in map(float, options.weights.split(",")):
         variants[f"progressive, weight {weight:g}"] = replace(

@@ -12,6 +12,7 @@ from moving_shot import ground
 from running import frame, internal_inpaint, pixels, shot_options, status
 from shot_files import bits, write_image
 
+from clips import shared_folder
 from internal_inpaint.control import StopRequest
 from internal_inpaint.motion import measure
 from internal_inpaint.training.config import COPY_PRESETS
@@ -328,3 +329,13 @@ class TestRefused:
         assert "--restart" in said
         kept = json.loads((tmp_path / "job" / "job.json").read_text())
         assert kept["method"] == "copy"
+
+
+def test_weights_of_an_encoder_that_copying_does_not_use_are_named_in_a_warning(sample, tmp_path):
+    weights = shared_folder() / "weights" / "vgg19_relu3_4.safetensors"
+    if not weights.is_file():
+        pytest.skip(f"{weights} is not there")
+    job = shot_options(sample, tmp_path / "clean.####.exr", tmp_path / "job")
+    done = internal_inpaint("run", *job, "--quality", "draft", "--steps", "1", "--device", "cpu", "--vgg19", weights)
+    assert done.returncode == 0, done.stderr
+    assert "--vgg19 is not used" in done.stdout + done.stderr

@@ -19,7 +19,7 @@ from internal_inpaint.motion.candidates import COUNT, find_candidates
 from internal_inpaint.motion.held_out import hold_out
 from internal_inpaint.motion.tracks import EXAMPLES, NEAR, Example, Track, TrackSource
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.copying import ShotCopies, copy_source
+from internal_inpaint.rendering.copying import CopySource, ShotCopies
 from internal_inpaint.resample import enlarge_bicubic, reduce_area, reduce_max
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.config import TrainingConfig
@@ -461,8 +461,8 @@ def copies():
     """A shot whose level has half of the plate's size."""
     state, large = moving_hole(8, (14, 2), (96, 160), (30, 14), (34, 40)), truth(8, PAN, (96, 160))
     small = np.stack([reduce_area(picture, SIZE) for picture in large])
-    level = copy_source(small, np.stack([reduce_max(plane, SIZE) for plane in state]), panning(8, (1.3, -0.15)))
-    return ShotCopies(level, copy_source(large, state, panning(8, PAN, (96, 160))), 0.5)
+    level = CopySource(small, np.stack([reduce_max(plane, SIZE) for plane in state]), panning(8, (1.3, -0.15)))
+    return ShotCopies(level, CopySource(large, state, panning(8, PAN, (96, 160))), 0.5)
 
 
 class TestFill:
@@ -505,7 +505,7 @@ class TestFill:
     def test_a_picture_without_a_hole_needs_no_decision(self, copies):
         state = copies.level.state.copy()
         state[3] = 0
-        level = copy_source(copies.level.frames, state, copies.level.motion)
+        level = CopySource(copies.level.frames, state, copies.level.motion)
         found = replace(copies, level=level).fill(None, 3)
         assert not found.hidden.any()
 
@@ -521,7 +521,7 @@ class TestFill:
         state[:, 30:50, 60:90] = PixelState.HOLE
         still, pictures, asked = (0.0, 0.0), truth(1, (0, 0), (96, 160)), []
         small = np.broadcast_to(reduce_area(pictures[0], SIZE), (40, *SIZE, 3))
-        level = copy_source(small, np.stack([reduce_max(plane, SIZE) for plane in state]), panning(40, still))
+        level = CopySource(small, np.stack([reduce_max(plane, SIZE) for plane in state]), panning(40, still))
 
         class Asked:
             size = (96, 160)
@@ -529,7 +529,7 @@ class TestFill:
             def neighbour(self, index, direction):
                 asked.append(index)
 
-        copies = ShotCopies(level, copy_source(np.broadcast_to(pictures, (40, 96, 160, 3)), state, Asked()), 0.5)
+        copies = ShotCopies(level, CopySource(np.broadcast_to(pictures, (40, 96, 160, 3)), state, Asked()), 0.5)
         found, _, hole = self.filled(copies, 20, np.zeros(COUNT + 2), invented=0)
         assert (found.hidden == hole).all()
         assert asked == []

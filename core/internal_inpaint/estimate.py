@@ -201,7 +201,7 @@ def _level_costs(
             trainer = copy_trainer(level.config, copies, device, job.seed, bf16)
         else:
             planes = (torch.from_numpy(np.array(plane)).to(device) for plane in (store.frames, store.state))
-            named = job.vgg19 is not None and level.config.method.ambiguity
+            named = job.vgg19 is not None and level.config.takes_encoder
             encoder = load_vgg19(Path(job.vgg19), device) if named else None
             trainer = fill_trainer(level.config, *planes, device, job.seed, bf16, coarser, encoder, views)
         costs.append(level_cost(trainer, MEASURING_S / len(levels), clock, folder / level.name))

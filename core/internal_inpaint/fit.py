@@ -238,7 +238,7 @@ def _renew_best_score(trainer: Trainer, before: _Fitted | None) -> None:
 
 def _vgg19(config: TrainingConfig, context: Context) -> Vgg19 | None:
     """The encoder of the anti-ambiguity term that the job names, where the recipe has that term."""
-    if context.job.vgg19 is None or not config.method.ambiguity:
+    if context.job.vgg19 is None or not config.takes_encoder:
         return None
     return load_vgg19(Path(context.job.vgg19), context.device)
 

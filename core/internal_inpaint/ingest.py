@@ -13,7 +13,7 @@ from internal_inpaint.files import as_user_error
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.measure import MotionSource, measure_motion
 from internal_inpaint.plan import levels_of
-from internal_inpaint.rendering.copying import ShotCopies, copy_source
+from internal_inpaint.rendering.copying import CopySource, ShotCopies
 from internal_inpaint.resample import reduce_area, reduce_max
 from internal_inpaint.shot import FrameStore, Shot, build_stores
 from internal_inpaint.training.levels import Level, fitted
@@ -96,11 +96,11 @@ def copies_of(
         )
     except OSError as error:
         raise as_user_error(error, f"the motion of the shot in {folder}") from error
-    small = copy_source(level.frames, level.state, reduced)
+    small = CopySource(level.frames, level.state, reduced)
     # A level of the plate's own size is the plate: nothing is searched twice.
-    large = small if level.size == plate.size else copy_source(plate.frames, plate.state, measured)
+    large = small if level.size == plate.size else CopySource(plate.frames, plate.state, measured)
     contrast = contrast_of(level.frames, level.state, range(len(level.state)))
-    return ShotCopies(small, large, contrast, views, plate.fingerprint)
+    return ShotCopies(small, large, contrast, views)
 
 
 def motion_threads(plate: tuple[int, int]) -> int:

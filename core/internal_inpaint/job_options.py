@@ -87,7 +87,7 @@ def with_vgg19_of_environment(job: Job) -> Job:
     # Imported here: it loads PyTorch, which takes seconds.
     from internal_inpaint.training.config import preset
 
-    if job.learns_by == "copy" or not preset(job.quality).method.ambiguity:
+    if not preset(job.quality, job.learns_by).takes_encoder:
         return job
     job = with_absolute_paths(replace(job, vgg19=path), Path.cwd())
     if not os.path.isfile(job.vgg19):

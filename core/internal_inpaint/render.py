@@ -78,7 +78,7 @@ def confidence_of(context: Context, shot: Shot, trained: TrainedShot, store: Fra
 
     events.tell(stage="confidence", progress=0.0, frames=None, frames_done=None)
     if (copies := coarsest.copies) is not None:
-        key = f"{key} copies {copies.digest}"
+        key = f"{key} copies"  # the files of all frames are in the key already
         threads = _at_once(context, store.size[0] * store.size[1])
         return measure_copied_confidence(
             copied, store.state, pictures, copies.contrast, *files, key, threads, **watched

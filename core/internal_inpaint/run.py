@@ -84,7 +84,9 @@ def run(
     stop, home = stop or StopRequest(), JobFolder(folder)
     if mode.runtime == "onnx":
         if job.learns_by == "copy":
-            raise BadInput("--runtime onnx cannot copy from other frames: leave it out, or use --method implicit")
+            raise BadInput(
+                "--runtime onnx cannot copy from other frames: leave it out, or train with --method implicit"
+            )
         require("onnxruntime", "onnx")
         providers(job.device)
     if job.task == "propagate-matte" and not (mode.train and mode.render):
@@ -231,7 +233,7 @@ def _phases(job: Job, shot: Shot, mode: Mode) -> list[str]:
 def _unused(job: Job, shot: Shot) -> list[str]:
     """A sentence for each setting that this job gives and does not use."""
     unused = []
-    if job.vgg19 is not None and not recipe(job).method.ambiguity:
+    if job.vgg19 is not None and not recipe(job).takes_encoder:
         unused.append(f"--vgg19 is not used: --quality {job.quality} trains without the anti-ambiguity term")
     if shot.has_all_mattes and (job.matte_time, job.matte_steps) != (None, None):
         unused.append("--matte-time and --matte-steps are not used: every frame has a matte")

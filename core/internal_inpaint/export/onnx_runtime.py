@@ -34,11 +34,8 @@ def on_onnxruntime(trained: TrainedShot, device: str) -> TrainedShot:
         device: ``auto`` (CUDA if onnxruntime supports it, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        BadInput: onnxruntime is not installed, or does not support the device; the shot was trained by a method that
-            copies.
+        BadInput: onnxruntime is not installed, or does not support the device.
     """
-    if trained.copies is not None:
-        raise BadInput("--runtime onnx cannot copy from other frames: leave it out, or train with --method implicit")
     levels = [replace(level, network=OnnxNetwork(level.network.in_float32(), device)) for level in trained.levels]
     return replace(trained, levels=levels)
 

@@ -145,9 +145,11 @@ class Method(Protocol):
 
     def needs_others(self, progress: float) -> bool:
         """Whether ``step`` uses ``Clip.others`` at this share of the training."""
+        return False
 
     def phase(self, progress: float) -> int:
         """A number that increases when the objective changes: best weights of an earlier phase are then discarded."""
+        return 0
 
     def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
         """The losses of one training step, on the device; must not wait for the device.

@@ -26,36 +26,24 @@ _CACHED_BYTES = 256e6  # and at most this much
 _DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
 
 
-@dataclass(frozen=True)
 class CopySource:
     """What is copied from, at one size.
 
-    Attributes:
+    Args:
         frames: ``[N, h, w, 3]`` working space, with the known pixels continued smoothly into the holes.
         state: ``[N, h, w]`` uint8 of ``PixelState``.
-        motion: of the shot, in pixels of this size.
+        motion: of the shot, at any size.
     """
 
-    frames: np.ndarray
-    state: np.ndarray
-    motion: Motion
-
-    def __post_init__(self) -> None:
-        kept = int(max(2, min(_CACHED, _CACHED_BYTES // max(1, self.state[0].size))))
-        object.__setattr__(self, "shown", lru_cache(kept)(lambda index: shows(np.asarray(self.state[index]))))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return tuple(self.state.shape[1:])
+    def __init__(self, frames: np.ndarray, state: np.ndarray, motion: Motion) -> None:
+        self.frames, self.state = frames, state
+        self.size: tuple[int, int] = tuple(state.shape[1:])
+        self.motion = resized_motion(motion, self.size)
+        kept = int(max(2, min(_CACHED, _CACHED_BYTES // max(1, state[0].size))))
+        self.shown = lru_cache(kept)(lambda index: shows(np.asarray(state[index])))
 
     def picture(self, index: int) -> np.ndarray:
         return self.frames[index]
-
-
-def copy_source(frames: np.ndarray, state: np.ndarray, motion: Motion) -> CopySource:
-    """The source at the size of ``frames``, with a motion of any size."""
-    return CopySource(frames, state, resized_motion(motion, state.shape[1:3]))
 
 
 @dataclass(frozen=True)
@@ -67,14 +55,12 @@ class ShotCopies:
         plate: the source at the size of the fills: the plate's own, or the level's for small previews.
         contrast: standard deviation of the shot's known pixels.
         views: pictures per frame.
-        digest: of the shot's pixels.
     """
 
     level: CopySource
     plate: CopySource
     contrast: float
     views: int = 1
-    digest: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,8 +89,7 @@ class ShotCopies:
         decision = decide(index, planes_of(found, smooth))
         if self.plate is self.level:
             box = found.found.box
-            filled = _mixed(found, decision[box], smooth[box])
-            return replace(filled, picture=np.where(filled.hidden[..., None], filled.picture, smooth[box]))
+            return _mixed(found, decision[box], smooth[box], smooth[box])
         there = self._candidates(self.plate, index, found.found.longest(self.views))
         if there is None:
             return self._nothing_to_fill()
@@ -116,9 +101,9 @@ class ShotCopies:
             ],
             axis=2,
         )
-        filled = _mixed(there, decision, enlarged_part(smooth, self.size, box))
         here = np.asarray(self.plate.frames[index][box], np.float32)
-        return replace(filled, picture=_with_detail(filled, there, here, self.level.size[0] / self.size[0]))
+        filled = _mixed(there, decision, enlarged_part(smooth, self.size, box), here)
+        return _with_detail(filled, self.level.size[0] / self.size[0])
 
     def _candidates(
         self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT
@@ -199,8 +184,12 @@ def planes_of(found: Candidates, smooth: np.ndarray) -> dict[str, Tensor]:
     }
 
 
-def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Filled:
-    """The picture in the candidates' box, from what was decided for it ``[h, w, K + 5]``."""
+def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray, frame: np.ndarray) -> Filled:
+    """The picture in the candidates' box, from what was decided for it ``[h, w, K + 5]``.
+
+    Args:
+        smooth, frame: ``[h, w, 3]``, the smooth continuation, and the plate itself.
+    """
 
     def batch(planes: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(planes))[None]
@@ -208,39 +197,29 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray) -> Fille
     def pictures(values: np.ndarray) -> Tensor:
         return batch(np.moveaxis(values, -1, -3))
 
+    hidden = there.found.hidden
     weights = chosen(batch(there.weights), pictures(decision[..., : COUNT + 2]))
     picture = mixed(weights, pictures(there.colours), pictures(smooth), pictures(decision[..., COUNT + 2 :]))
+    picture = np.where(hidden[..., None], picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(), frame)
     copied = (weights[0, :COUNT].numpy() * there.found.valid) ** _DECIDED
     copied /= np.maximum(copied.sum(axis=0), 1e-30)
-    return Filled(
-        there.found.box,
-        picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(),
-        weights[0].permute(1, 2, 0).numpy(),
-        there.found.hidden,
-        copied,
-        there,
-    )
+    return Filled(there.found.box, picture, weights[0].permute(1, 2, 0).numpy(), hidden, copied, there)
 
 
-def _with_detail(filled: Filled, there: Candidates, frame: np.ndarray, scale: float) -> np.ndarray:
-    """The filled picture with the copies' own detail, which mixing has averaged away and the network cannot invent.
+def _with_detail(filled: Filled, scale: float) -> Filled:
+    """The same with the copies' own detail, which mixing has averaged away and the network cannot invent.
 
     Low frequencies are mixed, high ones are chosen (P. Burt, E. Adelson, "A multiresolution spline with application
     to image mosaics", 1983; here two bands): where copies are averaged, no detail and no grain is lost, and what is
     invented has the texture of what other frames show there.
 
     Args:
-        frame: ``[h, w, 3]`` the plate in the box.
         scale: size of the level relative to the plate's: above its frequencies there is only copied detail.
-
-    Returns:
-        ``[h, w, 3]``.
     """
-    hidden = there.found.hidden[..., None]
-    copies = (filled.copied[..., None] * there.colours).sum(axis=0)
-    mixture = np.where(hidden, filled.picture, frame)
-    chosen = np.where(hidden & there.found.valid.any(axis=0)[..., None], copies, mixture)
-    size = tuple(max(1, round(side * scale)) for side in frame.shape[:2])
-    difference = chosen - mixture
-    detail = difference - enlarge_bicubic(reduce_area(difference, size), frame.shape[:2])
-    return (mixture + detail).clip(-1, 1)
+    hidden, mixture = filled.hidden[..., None], filled.picture
+    copies = (filled.copied[..., None] * filled.candidates.colours).sum(axis=0)
+    copied = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
+    difference = np.where(copied, copies - mixture, 0)
+    size = tuple(max(1, round(side * scale)) for side in mixture.shape[:2])
+    detail = difference - enlarge_bicubic(reduce_area(difference, size), mixture.shape[:2])
+    return replace(filled, picture=np.where(hidden, (mixture + detail).clip(-1, 1), mixture))

@@ -21,12 +21,12 @@ from internal_inpaint.roto.labels import Frames, Labels
 from internal_inpaint.roto.sampling import MatteSampler
 from internal_inpaint.roto.tracking import confidence, tracked
 from internal_inpaint.training.budget import Budget
-from internal_inpaint.training.task import Work
+from internal_inpaint.training.task import Task, Work
 
 ROUND_SHARE = 0.1  # if one round of labelling takes more than this share of the time, there is only one round
 
 
-class RotoTask:
+class RotoTask(Task):
     """Finding the mattes of a shot, as a ``Task``.
 
     Args:
@@ -101,9 +101,6 @@ class RotoTask:
         self._visit_seconds += self._clock() - start
         # The next round overwrites the file that this one has read.
         return Work.CHECKPOINT if self.visits % len(self.order) == 0 else Work.DONE
-
-    def close(self) -> None:
-        pass
 
     def state_dict(self) -> dict:
         """The state as plain values; the labels themselves are flushed to disk."""

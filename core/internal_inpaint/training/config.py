@@ -92,6 +92,11 @@ class TrainingConfig:
         return self.copies or self.method.network.refines
 
     @property
+    def takes_encoder(self) -> bool:
+        """Whether the training has the anti-ambiguity term, for which VGG-19 weights can be given."""
+        return isinstance(self.method, ImplicitConfig) and bool(self.method.ambiguity)
+
+    @property
     def copies(self) -> bool:
         """Whether the method copies from other frames."""
         return isinstance(self.method, CopyConfig)
@@ -193,7 +198,7 @@ def batch_size(config: TrainingConfig, crop: tuple[int, int], on_cuda: bool) -> 
     return min(config.batch, max(SMALLEST_BATCH, fitting))
 
 
-def preset(quality: str, method: str = "implicit") -> TrainingConfig:
+def preset(quality: str, method: str) -> TrainingConfig:
     """The settings of a ``--quality`` preset of a method. Raises ``KeyError`` if there is no such preset."""
     return {"copy": COPY_PRESETS, "implicit": PRESETS}[method][quality]
 

@@ -14,11 +14,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internal_inpaint.methods.base import Clip
 from internal_inpaint.training.config import TrainingConfig, batch_size
-from internal_inpaint.training.task import Work
+from internal_inpaint.training.task import Task
 from internal_inpaint.training.validation import psnr_of
 
 STEPS_PER_TRACK = 8  # steps after which the oldest track is replaced by a new one
@@ -46,7 +46,7 @@ class Example(Protocol):
     smooth: np.ndarray
 
 
-class CopyTask:
+class CopyTask(Task):
     """The fill of a shot by copying and inventing, as a ``Task``.
 
     Args:
@@ -103,15 +103,6 @@ class CopyTask:
                 output = fill(clip)
             pairs.append((output, clip.pixels[:, 0], (clip.synthetic * clip.known)[:, 0]))
         return psnr_of(pairs)
-
-    def reserved_seconds(self) -> float:
-        return 0.0
-
-    def pending(self, progress: float) -> bool:
-        return False
-
-    def work(self, progress: float, weights: nn.Module) -> Work:
-        return Work.NOTHING
 
     def state_dict(self) -> dict:
         return {"drawn": self._drawn}

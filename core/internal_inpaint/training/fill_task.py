@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internal_inpaint.methods.base import Clip
 from internal_inpaint.methods.implicit.encoders import Vgg19, own_encoder
@@ -17,14 +17,14 @@ from internal_inpaint.training.config import TrainingConfig, batch_size
 from internal_inpaint.training.patches import PatchSampler
 from internal_inpaint.training.prior import CoarsePrior
 from internal_inpaint.training.sampling import HoleSampler, crop_size, hole_boxes
-from internal_inpaint.training.task import Work
+from internal_inpaint.training.task import Task
 from internal_inpaint.training.trainer import Trainer
 from internal_inpaint.training.validation import HeldOut, at_size, choose_held_out, held_out_psnr
 
 HELD_OUT_HOLES = 8
 
 
-class FillTask:
+class FillTask(Task):
     """The fill of a shot at one level, as a ``Task``.
 
     Args:
@@ -92,24 +92,6 @@ class FillTask:
             crop: (height, width) of this level's training crops.
         """
         return CoarsePrior(fill, self._sampler(tuple(crop), self.held_out.masks))
-
-    def reserved_seconds(self) -> float:
-        return 0.0
-
-    def pending(self, progress: float) -> bool:
-        return False
-
-    def work(self, progress: float, weights: nn.Module) -> Work:
-        return Work.NOTHING
-
-    def close(self) -> None:
-        pass
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
 
     def _sampler(
         self, crop: tuple[int, int], held_out: dict | None = None, kind: type = HoleSampler, holes: str = "object"

@@ -23,6 +23,8 @@ class Work(IntEnum):
 class Task(Protocol):
     """A shot to train on: training clips, validation, and other work between training steps.
 
+    A task that only trains inherits the rest: no other work, no state, no threads.
+
     ``FillTask`` trains a network to fill holes, ``RotoTask`` one to find mattes.
     """
 
@@ -41,9 +43,11 @@ class Task(Protocol):
 
     def reserved_seconds(self) -> float:
         """Seconds at the end of the budget that are reserved for other work than training."""
+        return 0.0
 
     def pending(self, progress: float) -> bool:
         """Whether ``work`` has something to do: a training is not over before it is done."""
+        return False
 
     def work(self, progress: float, weights: nn.Module) -> Work:
         """Do one piece of the work that is due between two steps, if any.
@@ -52,12 +56,14 @@ class Task(Protocol):
             progress: share of the training that is done, 0 to 1.
             weights: the network to use: the averaged one if weights are averaged.
         """
+        return Work.NOTHING
 
     def close(self) -> None:
         """End what the task does in other threads."""
 
     def state_dict(self) -> dict:
         """The state of the task for a checkpoint, as plain values."""
+        return {}
 
     def load_state_dict(self, state: dict) -> None:
         """Restore that state. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""

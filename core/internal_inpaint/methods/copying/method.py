@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from internal_inpaint.methods.base import Clip, Geometry, Losses, Parameters, parameters_of
+from internal_inpaint.methods.base import Clip, Geometry, Losses, Method, Parameters, parameters_of
 from internal_inpaint.methods.copying.config import CopyConfig
 from internal_inpaint.methods.copying.network import CopyNetwork, Decision, chosen, mixed
 from internal_inpaint.methods.implicit.losses import reconstruction_loss
@@ -20,7 +20,7 @@ from internal_inpaint.methods.implicit.networks import REACH, SMALLEST, STRIDE
 SHIFT = 8  # maximum shift of a spoiled candidate in pixels
 
 
-class CopyMethod:
+class CopyMethod(Method):
     """The copying method at one level.
 
     Its clips have the planes ``copies`` ``[B, 1, 3 K, h, w]``, ``weights`` ``[B, 1, K, h, w]`` (0 where there is no
@@ -39,12 +39,6 @@ class CopyMethod:
 
     def parameter_groups(self, network: nn.Module) -> dict[str, Parameters]:
         return {"network": parameters_of(network)}
-
-    def needs_others(self, progress: float) -> bool:
-        return False
-
-    def phase(self, progress: float) -> int:
-        return 0
 
     def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
         """``mixture``: the synthetic hole as it would be rendered. ``invention``: the invented picture alone."""

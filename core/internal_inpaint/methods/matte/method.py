@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from internal_inpaint.methods.base import Clip, Geometry, Losses, Parameters, parameters_of
+from internal_inpaint.methods.base import Clip, Geometry, Losses, Method, Parameters, parameters_of
 from internal_inpaint.methods.matte.networks import (
     MULTIPLE,
     MatteNetwork,
@@ -30,7 +30,7 @@ class MatteConfig:
     alpha: float = 0.8
 
 
-class MatteMethod:
+class MatteMethod(Method):
     """The network of one-frame roto (section 4.2).
 
     In addition to ``pixels``, its clips have the planes ``motion`` (0: with the camera, up to 1) and ``guess`` (-1 to
@@ -49,12 +49,6 @@ class MatteMethod:
 
     def parameter_groups(self, network: nn.Module) -> dict[str, Parameters]:
         return {"network": parameters_of(network)}
-
-    def needs_others(self, progress: float) -> bool:
-        return False
-
-    def phase(self, progress: float) -> int:
-        return 0
 
     def step(self, network: nn.Module, clip: Clip, progress: float, rng: np.random.Generator) -> Losses:
         matte, weight = (clip.planes[name][:, 0] for name in ("matte", "weight"))
