@@ -6,8 +6,8 @@ files["**/*.fuse"] = {
         "Text", "bmd", "fu", "fusion", "self" },
     globals = {
         "Create", "NotifyChanged", "OnAddToFlow", "Process",
-        "InDevice", "InFeather", "InFrames", "InGrow", "InGuide", "InImage", "InMatte", "InMatteFrames", "InMatteImage",
-        "InMissing", "InNode", "InNumbers", "InOffset", "InPlate", "InQuality", "InRefresh", "InResume", "InRun",
+        "InDevice", "InFeather", "InFrames", "InGrain", "InGrow", "InGuide", "InImage", "InMatte", "InMatteFrames",
+        "InMatteImage", "InMissing", "InNode", "InNumbers", "InOffset", "InPlate", "InQuality", "InRefresh", "InResume", "InRun",
         "InSeen", "InShow", "InStart", "InStatus", "InSteps", "InStop", "InTime", "InWork", "InWorker", "OutImage",
     },
 }
