@@ -48,4 +48,5 @@ def shown_in(state):
 
 def best_copy(candidates):
     """The candidates mixed by their weights: ``[h, w, 3]``, what is copied before anything is learned."""
-    return (candidates.weights[..., None] * candidates.colours).sum(axis=0)
+    total = np.maximum(candidates.weights.sum(axis=0), 1e-9)[..., None]
+    return (candidates.weights[..., None] * candidates.colours).sum(axis=0) / total

@@ -13,7 +13,7 @@ from internal_inpaint.confidence.measure import measure_copied_confidence
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, write_confidence
 from internal_inpaint.errors import Stopped
 from internal_inpaint.motion.candidates import COUNT as KINDS
-from internal_inpaint.motion.candidates import Candidates, Found, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import Candidates, Found, astray, compare_candidates, find_candidates
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.follow import NOWHERE, shows
 from internal_inpaint.motion.measure import MotionSource, measure_motion
@@ -34,7 +34,9 @@ class Copied:
 
     def candidates(self, index):
         found = find_candidates(self.motion, self.shown, self.state[index], index)
-        return None if found is None else compare_candidates(found, self.frames.__getitem__, self.contrast)
+        if found is None:
+            return None
+        return compare_candidates(found, astray(found, self.motion), self.frames.__getitem__, self.contrast)
 
     def copied(self, index):
         candidates = self.candidates(index)
@@ -97,8 +99,8 @@ def test_past_and_future_that_contradict_each_other_are_not_trusted_though_the_c
     assert np.median(fooled) > 0.7
 
 
-def made(frames=(48, 52, 48, 52), index=50, colours=(0.0, 0.0, 0.0, 0.0), misses=0.02):
-    """Candidates of a flat 9x9 hole: pictures to copy from, colours and misfit; ``None``: there is none."""
+def made(frames=(48, 52, 48, 52), index=50, colours=(0.0, 0.0, 0.0, 0.0), error=0.05):
+    """Candidates of a flat 9x9 hole: pictures to copy from, colours and expected error; ``None``: there is none."""
     size, box = (9, 9), (slice(0, 9), slice(0, 9))
     there = np.array([NOWHERE if frame is None else frame for frame in frames], np.int32)
     frame = np.broadcast_to(there[:, None, None], (KINDS, *size)).copy()
@@ -106,26 +108,28 @@ def made(frames=(48, 52, 48, 52), index=50, colours=(0.0, 0.0, 0.0, 0.0), misses
     found = Found(index, box, hidden, ~hidden, frame, np.zeros((KINDS, *size, 2), np.float32))
     flat = np.broadcast_to(np.float32(colours)[:, None, None, None], (KINDS, *size, 3)).copy()
     weights = valid / np.maximum(valid.sum(axis=0), 1)
-    return Candidates(found, flat, flat * 0, np.full(valid.shape, misses, np.float32), weights.astype(np.float32))
+    errors = np.full(valid.shape, error, np.float32)
+    return Candidates(found, errors * 0, flat, flat * 0, errors, weights.astype(np.float32))
 
 
-def confidence_of(candidates, fill=0.0, contrast=0.5, views=1):
+def confidence_of(candidates, fill=0.0, contrast=0.5):
     picture = np.full((9, 9, 3), fill, np.float32)
-    plane = copied_confidence(CopiedFill(candidates, picture, np.ones((9, 9), np.float32)), contrast, views)
+    plane = copied_confidence(CopiedFill(candidates, picture, np.ones((9, 9), np.float32)), contrast)
     assert plane.min() == pytest.approx(plane.max(), abs=1e-4)
     return float(plane.mean())
 
 
-def test_doubt_grows_with_contradiction_misfit_and_distance_in_time():
+def test_doubt_grows_with_contradiction_and_expected_error():
     best = confidence_of(made())
     assert best > 0.8
     only_past = (48, None, 48, None)
     one = confidence_of(made(only_past))
     assert 0.5 < one < best
     assert confidence_of(made((None, 52, None, 52))) == pytest.approx(one)
-    assert confidence_of(made((34, None, 34, None))) < one
-    assert confidence_of(made(only_past, misses=0.2)) < one - 0.1
-    assert confidence_of(made(only_past, misses=np.inf)) < one - 0.1
+    assert confidence_of(made(only_past, error=0.25)) < one - 0.1
+    doubted = made(only_past)
+    doubted = replace(doubted, weights=0.3 * doubted.weights)
+    assert confidence_of(doubted) < one - 0.1, "the smooth continuation is likelier than the only copy"
     contradicting = made(colours=(0.0, 0.6, 0.0, 0.6))
     assert confidence_of(contradicting, 0.0) < 0.3
     assert confidence_of(contradicting, 0.6) < 0.3
@@ -134,8 +138,6 @@ def test_doubt_grows_with_contradiction_misfit_and_distance_in_time():
     # Where flow and camera lead to different places, one of them is enough.
     assert confidence_of(made(colours=(0.0, 0.0, 0.6, 0.6))) == pytest.approx(best)
     assert confidence_of(made((None,) * 4)) == pytest.approx(NOT_OBSERVED_LIMIT)
-    # A stereo shot's pictures of one view are two apart.
-    assert confidence_of(made((34, None, 34, None), index=50), views=2) > confidence_of(made((34, None, 34, None)))
 
 
 def test_pixels_that_are_not_hidden_are_certain():

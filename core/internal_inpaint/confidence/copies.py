@@ -3,8 +3,8 @@
 A copy agrees with the frame that it was taken from, also where it is wrong. So the fill is compared with every
 candidate (``motion.candidates``): it is confident where the past and the future show the same as it does. Where they
 contradict each other, one of them is wrong, or what is behind the hole moves by itself. What only one side of time
-shows is as good as its surroundings say: how well the candidates fit the ring round the hole, and from how far in
-time they come.
+shows is as good as what is expected of the candidates: by the ring round the hole, by where they come back to, and by
+how far in time they come from.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ import cv2
 import numpy as np
 
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, PATCH_SIGMA
-from internal_inpaint.motion.candidates import COUNT, KINDS, Candidates
+from internal_inpaint.motion.candidates import COUNT, KINDS, NOTHING, Candidates
 from internal_inpaint.motion.field import FUTURE, PAST
 
 # In units of the shot's contrast. Fitted on three shots of benchmarks/confidence.py, and checked on others.
 DOUBT_SCALE = 0.35  # the doubt at which the confidence is 1/e
-MISFIT = 0.25  # share of the candidates' misfit in the ring that counts as doubt
-NO_RING = 0.5  # the misfit of a candidate that has no ring to compare
-AGE = 0.01  # doubt for each doubling of the distance in time
+EXPECTED = 0.25  # share of the error that is expected of the candidates that counts as doubt
 ONE_SIDED = 0.05  # doubt where only the past or only the future shows a pixel
 _EVENNESS = 0.25  # power of the candidates' first weights: also what seems unlikely contradicts
-_LONGEST = 64  # frames: what comes from farther is as doubtful
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,11 @@ class CopiedFill:
     copied: np.ndarray
 
 
-def copied_confidence(fill: CopiedFill, contrast: float, views: int = 1) -> np.ndarray:
+def copied_confidence(fill: CopiedFill, contrast: float) -> np.ndarray:
     """The confidence of a fill: ``[h, w]`` float32 in the candidates' box, 1 where nothing is hidden.
 
     Args:
         contrast: standard deviation of the shot's known pixels.
-        views: pictures per frame.
     """
     candidates, found = fill.candidates, fill.candidates.found
     valid = found.valid & found.hidden
@@ -65,10 +61,9 @@ def copied_confidence(fill: CopiedFill, contrast: float, views: int = 1) -> np.n
         share_of_all += share
         sides.append(seen)
     disagreement /= np.maximum(share_of_all, 1e-9)
-    misfit = np.where(np.isfinite(candidates.misses), candidates.misses / contrast, NO_RING)
-    age = np.log2(np.clip(np.abs(found.frame - found.index) / views, 1, _LONGEST))
     doubt = disagreement / contrast + ONE_SIDED * (sides[0] != sides[1])
-    doubt += np.where(valid, candidates.weights * (MISFIT * misfit + AGE * age), 0).sum(axis=0)
+    expected = (candidates.weights * candidates.errors).sum(axis=0) + NOTHING * (1 - candidates.weights.sum(axis=0))
+    doubt += EXPECTED * expected
     observed = sides[0] | sides[1]
     return np.where(found.hidden, np.where(observed, np.exp(-doubt / DOUBT_SCALE), NOT_OBSERVED_LIMIT), 1)
 

@@ -139,7 +139,7 @@ def measure_copied_confidence(
     """
     if (earlier := _read(planes_path, summary_path, key, state.shape)) is not None:
         return earlier
-    views, shares = len({view for _, view in pictures}), [None] * len(pictures)
+    shares = [None] * len(pictures)
     report = None if progress is None else lambda done, total: progress(done / max(1, total))
     reporter = ProgressReporter(len(state), report, should_stop, "measuring the confidence")
     summary_path.unlink(missing_ok=True)  # after a kill it would describe other planes
@@ -154,7 +154,7 @@ def measure_copied_confidence(
                     shares[index] = 0.0
                 if fill is not None:
                     box = fill.candidates.found.box
-                    plane[box] = np.where(hole[box], copied_confidence(fill, contrast, views), 1)
+                    plane[box] = np.where(hole[box], copied_confidence(fill, contrast), 1)
                     shares[index] = float(fill.copied[hole[box]].mean())
                 yield index, plane
 

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from internal_inpaint.motion.field import FUTURE, PAST, Motion, sample
-from internal_inpaint.motion.follow import LONGEST, NOWHERE, at_nearest, follow_camera, follow_flow, is_inside
+from internal_inpaint.motion.follow import (
+    LONGEST,
+    NOWHERE,
+    Sightings,
+    at_nearest,
+    carried_back,
+    follow_camera,
+    follow_flow,
+    is_inside,
+)
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
 
@@ -24,12 +34,31 @@ COUNT = len(KINDS)
 RING = 1 / 60  # width of the ring, as a share of the frame's height; at least ``_LEAST_RING`` pixels
 _LEAST_RING = 4
 SMOOTH = 1 / 80  # radius over which light and misregistration are averaged, as a share of the frame's height
-_MISMATCH = 0.09  # of the shot's contrast: the misregistration that makes a candidate 1/e as likely
 _SMOOTH_PIXELS = 480 * 270  # light and misregistration are smooth: they are interpolated at most at this size
 _LATER = 16  # frames
-_UNSEEN = 3.0  # times that, where a candidate has no ring to compare
+_DECISIVE = (
+    4  # power of the expected errors that the weights are inverse to: about as sharp as the plate, and no noisier
+)
+NOTHING = 0.7  # expected error of the smooth continuation, as a share of the shot's contrast
+_NO_RING = 0.5  # the misfit of a candidate without a ring to compare it in
+_ASTRAY = 0.15  # of the frame's height: a copy that comes back so far from its pixel is worse than none
 
 Box = tuple[slice, slice]
+
+
+class _Error(NamedTuple):
+    """How wrong a copy is on average, as a share of the shot's contrast: the sum of these.
+
+    Fitted to the six clips of benchmarks/clips.py with their truth, under both protocols.
+    """
+
+    least: float
+    by_stray: float  # times the root of the distance at which it comes back, as a share of the frame's height
+    by_miss: float  # times its misfit in the ring
+    by_age: float  # for each doubling of the distance in time
+
+
+_ERRORS = {follow_flow: _Error(0.03, 1.2, 0.42, 0.064), follow_camera: _Error(0.03, 0.72, 0.59, 0.01)}
 
 
 @dataclass(frozen=True)
@@ -134,6 +163,27 @@ def _seen(
     return frame
 
 
+def astray(found: Found, motion: Motion) -> np.ndarray:
+    """How far from its pixel each candidate comes out when it is carried back along the flow.
+
+    It tells a wrong candidate as well as the ring does, and where the ring cannot: on real clips, the mean error of
+    those that miss by four pixels of 135 rows is three to five times that of those that miss by none.
+
+    Returns:
+        ``[K, h, w]`` float32, as a share of the frame's height; interpolated where there is no candidate.
+    """
+    stray = np.zeros(found.frame.shape, np.float32)
+    rows, columns = np.nonzero(found.hidden)
+    points = np.stack([columns + found.box[1].start, rows + found.box[0].start], axis=1).astype(np.float32)
+    for kind, (_, direction) in enumerate(KINDS):
+        seen = found.frame[kind][found.hidden]
+        there = Sightings(seen, found.points[kind][found.hidden])
+        back = carried_back(motion, there, found.index, direction)
+        stray[kind][found.hidden] = np.linalg.norm(back - points, axis=1) / motion.size[0]
+        stray[kind] = push_pull(stray[kind][..., None], found.hidden & (found.frame[kind] != NOWHERE))[..., 0]
+    return stray
+
+
 def grown_box(mask: np.ndarray, margin: int) -> Box:
     """The bounding box of a mask ``[H, W]`` that is not empty, grown by a margin inside the picture."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -185,31 +235,33 @@ class Candidates:
 
     Attributes:
         found: where they are.
+        stray: ``[K, h, w]`` float32, of ``astray``.
         colours: ``[K, h, w, 3]`` float32, corrected for the change of light; 0 where there is none.
         light: ``[K, h, w, 3]`` float32, that correction, smooth.
-        misses: ``[K, h, w]`` float32, the mean difference in the ring, before the correction, smooth; infinite for a
-            candidate that has no ring to compare.
-        weights: ``[K, h, w]`` float32, how likely each is right before anything is learned; their sum is 1 where
-            there is one, else 0.
+        errors: ``[K, h, w]`` float32, how wrong each is expected to be, as a share of the shot's contrast.
+        weights: ``[K, h, w]`` float32, how much of each is copied before anything is learned; 0 where there is none.
+            What their sum lacks to 1 is left to the smooth continuation.
     """
 
     found: Found
+    stray: np.ndarray
     colours: np.ndarray
     light: np.ndarray
-    misses: np.ndarray
+    errors: np.ndarray
     weights: np.ndarray
 
 
 def compare_candidates(
-    found: Found, picture: Callable[[int], np.ndarray], contrast: float, views: int = 1
+    found: Found, stray: np.ndarray, picture: Callable[[int], np.ndarray], contrast: float, views: int = 1
 ) -> Candidates:
-    """Copy the candidates, correct their light and weigh them, by what the ring shows.
+    """Copy the candidates, correct their light and weigh them, by what the ring shows and how they come back.
 
     The correction is the smooth interpolation of the difference in the ring (as in Poisson image editing, Perez et
     al., SIGGRAPH 2003, but averaged, because a misregistered ring differs by its texture too). In the working space,
     which is logarithmic, it is a gain.
 
     Args:
+        stray: ``[K, h, w]``, of ``astray``.
         picture: ``[H, W, 3]`` working space, by index.
         contrast: standard deviation of the shot's known pixels.
         views: pictures per frame.
@@ -217,24 +269,28 @@ def compare_candidates(
     colours, valid = copied(found, picture), found.valid
     here = np.asarray(picture(found.index)[found.box], np.float32)
     sigma = max(1.5, SMOOTH * picture(found.index).shape[0])
-    scale = max(_MISMATCH * contrast, 1e-6)
-    light, weights = np.zeros_like(colours), np.zeros(valid.shape, np.float32)
-    missed = np.full(valid.shape, np.inf, np.float32)
+    light, errors = np.zeros_like(colours), np.zeros(valid.shape, np.float32)
     for kind in range(COUNT):
-        ring = found.ring & valid[kind]
-        if not ring.any():
-            weights[kind] = np.exp(-_UNSEEN) * _nearness(found, kind, views)
-            continue
-        difference = np.where(ring[..., None], here - colours[kind], 0)
-        misses = np.abs(difference).mean(axis=2, keepdims=True)
-        smooth = _smooth(np.concatenate([difference, misses], axis=2), ring, sigma)
-        light[kind], missed[kind] = smooth[..., :3], smooth[..., 3]
-        weights[kind] = np.exp(-missed[kind] / scale) * _nearness(found, kind, views)
-    # No candidate is ever impossible: what is learned can still choose it.
-    weights = np.where(valid, weights + 1e-6, 0)
-    total = weights.sum(axis=0)
+        ring, missed = found.ring & valid[kind], np.full(valid.shape[1:], np.inf, np.float32)
+        if ring.any():
+            difference = np.where(ring[..., None], here - colours[kind], 0)
+            misses = np.abs(difference).mean(axis=2, keepdims=True)
+            smooth = _smooth(np.concatenate([difference, misses], axis=2), ring, sigma)
+            light[kind], missed = smooth[..., :3], smooth[..., 3]
+        errors[kind] = _expected_error(found, kind, missed / contrast, stray[kind], views)
+    weights = np.where(valid, errors**-_DECISIVE, 0)
+    total = weights.sum(axis=0) + NOTHING**-_DECISIVE
     colours = np.where(valid[..., None], colours + light, 0)
-    return Candidates(found, colours, light, missed, weights / np.where(total > 0, total, 1))
+    return Candidates(found, stray, colours, light, errors, weights / total)
+
+
+def _expected_error(found: Found, kind: int, misses: np.ndarray, stray: np.ndarray, views: int) -> np.ndarray:
+    """``[h, w]``: how wrong a copy is expected to be, as a share of the shot's contrast."""
+    of = _ERRORS[KINDS[kind][0]]
+    misses = np.where(np.isfinite(misses), misses, _NO_RING)
+    age = np.log2(np.maximum(1, np.abs(found.frame[kind] - found.index) / views))
+    error = of.least + of.by_stray * np.sqrt(stray) + of.by_miss * misses + of.by_age * age
+    return error + (stray / _ASTRAY) ** 2
 
 
 def _smooth(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
@@ -246,8 +302,3 @@ def _smooth(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
     means = reduce_area(values * where[..., None], small) / np.maximum(share, 1e-6)[..., None]
     means = push_pull(means, np.minimum(1, share / scale))
     return enlarge_bilinear(cv2.GaussianBlur(means, (0, 0), sigma * scale), size)
-
-
-def _nearness(found: Found, kind: int, views: int) -> np.ndarray:
-    """``[h, w]``: 1 / the distance in time."""
-    return 1 / np.maximum(1, np.abs(found.frame[kind] - found.index) / views)

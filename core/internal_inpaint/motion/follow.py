@@ -105,6 +105,35 @@ def follow_camera(
     return Sightings(frame, at)
 
 
+def carried_back(motion: Motion, sightings: Sightings, index: int, direction: int) -> np.ndarray:
+    """Follow what was seen in other pictures back, along the flow, to the picture that it was searched for.
+
+    It was hidden there only if it comes back to where the search began. Where the motion in a hole is guessed wrong,
+    a hidden pixel drifts over the hole's edge onto something that was in sight all the time; from there, the motion
+    is measured, and it leads past the hole.
+
+    Args:
+        motion: of the shot.
+        sightings: what ``follow_flow`` or ``follow_camera`` found.
+        index, direction: what they were given.
+
+    Returns:
+        ``[P, 2]`` float32, positions in the picture ``index``; meaningless for a point that no frame shows.
+    """
+    at, seen = sightings.points.copy(), sightings.frame != NOWHERE
+    if not seen.any():
+        return at
+    last = np.array(motion.size[::-1], np.float32) - 1
+    distance = np.where(seen, np.abs(sightings.frame - index), 0)
+    current = int(sightings.frame[distance.argmax()])
+    while current != index:
+        # Those that were seen nearer join on the way.
+        under_way = distance >= abs(current - index)
+        at[under_way] = np.clip(motion.carried(current, 1 - direction, at[under_way]), 0, last)
+        current = motion.neighbour(current, 1 - direction)
+    return at
+
+
 def is_inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``[P]`` bool: which points ``[P, 2]`` (x, y) are in a picture of this size."""
     height, width = size

@@ -18,7 +18,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from internal_inpaint.motion.candidates import COUNT, Box, compare_candidates, find_candidates, overlap
+from internal_inpaint.motion.candidates import COUNT, Box, astray, compare_candidates, find_candidates, overlap
 from internal_inpaint.motion.completion import DIS_MARGIN
 from internal_inpaint.motion.field import STEP, MotionField, sample
 from internal_inpaint.motion.flow import warp
@@ -196,7 +196,9 @@ class TrackSource:
         weights = np.zeros((COUNT, *self._crop), np.float16)
         found = find_candidates(shot.motion, shot.shown, state, index, box)
         if found is not None:
-            made = compare_candidates(found, self._frames.__getitem__, self._contrast, self._views)
+            made = compare_candidates(
+                found, astray(found, shot.motion), self._frames.__getitem__, self._contrast, self._views
+            )
             inside, of_found = overlap(box, found.box)
             copies[:, *inside], weights[:, *inside] = made.colours[:, *of_found], made.weights[:, *of_found]
         pixels = np.asarray(self._frames[index][box], np.float32)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from internal_inpaint.methods.copying.network import chosen, mixed
-from internal_inpaint.motion.candidates import COUNT, Candidates, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import COUNT, Candidates, Found, astray, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
 from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
 _CACHED_BYTES = 256e6  # and at most this much
+_FADE = 0.5  # share of copies below which their detail fades
 _DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
 
 
@@ -73,7 +74,8 @@ class ShotCopies:
 
     def candidates(self, index: int) -> Candidates | None:
         """The candidates of a picture's hole at the level; ``None`` without a hole."""
-        return self._candidates(self.level, index)
+        found = self._found(self.level, index)
+        return None if found is None else self._compared(self.level, found, astray(found, self.level.motion))
 
     def fill(self, decide: Callable[[int, dict[str, Tensor]], np.ndarray], index: int) -> Filled:
         """Fill a picture's hole.
@@ -83,17 +85,19 @@ class ShotCopies:
             index: the picture.
         """
         smooth = np.asarray(self.level.frames[index], np.float32)
-        found = self.candidates(index)
+        small = self.candidates(index)
+        if small is None:
+            return self._nothing_to_fill()
+        decision = decide(index, planes_of(small, smooth))
+        if self.plate is self.level:
+            box = small.found.box
+            return _mixed(small, decision[box], smooth[box], smooth[box])
+        found = self._found(self.plate, index, small.found.longest(self.views))
         if found is None:
             return self._nothing_to_fill()
-        decision = decide(index, planes_of(found, smooth))
-        if self.plate is self.level:
-            box = found.found.box
-            return _mixed(found, decision[box], smooth[box], smooth[box])
-        there = self._candidates(self.plate, index, found.found.longest(self.views))
-        if there is None:
-            return self._nothing_to_fill()
-        box = there.found.box
+        box, stray = found.box, np.zeros((*self.level.size, COUNT), np.float32)
+        stray[small.found.box] = np.moveaxis(small.stray, 0, 2)
+        there = self._compared(self.plate, found, np.moveaxis(enlarged_part(stray, self.size, box), 2, 0))
         decision = np.concatenate(
             [
                 enlarged_part(decision[..., channels], self.size, box, bicubic=channels.start == COUNT + 2)
@@ -105,12 +109,11 @@ class ShotCopies:
         filled = _mixed(there, decision, enlarged_part(smooth, self.size, box), here)
         return _with_detail(filled, self.level.size[0] / self.size[0])
 
-    def _candidates(
-        self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT
-    ) -> Candidates | None:
-        state = np.asarray(source.state[index])
-        found = find_candidates(source.motion, source.shown, state, index, longest=longest)
-        return None if found is None else compare_candidates(found, source.picture, self.contrast, self.views)
+    def _found(self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT) -> Found | None:
+        return find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index, longest=longest)
+
+    def _compared(self, source: CopySource, found: Found, stray: np.ndarray) -> Candidates:
+        return compare_candidates(found, stray, source.picture, self.contrast, self.views)
 
     @staticmethod
     def _nothing_to_fill() -> Filled:
@@ -219,7 +222,9 @@ def _with_detail(filled: Filled, scale: float) -> Filled:
     hidden, mixture = filled.hidden[..., None], filled.picture
     copies = (filled.copied[..., None] * filled.candidates.colours).sum(axis=0)
     copied = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
-    difference = np.where(copied, copies - mixture, 0)
+    # The detail of a copy that was hardly chosen is that of another place.
+    shown = np.minimum(1, filled.share / _FADE)[..., None]
+    difference = np.where(copied, copies - mixture, 0) * shown
     size = tuple(max(1, round(side * scale)) for side in mixture.shape[:2])
     detail = difference - enlarge_bicubic(reduce_area(difference, size), mixture.shape[:2])
     return replace(filled, picture=np.where(hidden, (mixture + detail).clip(-1, 1), mixture))

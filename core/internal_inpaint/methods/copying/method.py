@@ -80,6 +80,7 @@ class CopyMethod(Method):
 
     def _spoiled(self, copies: Tensor, weights: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Candidates of some examples taken away, moved, or exchanged for those of the next example."""
+        nothing = (1 - weights.sum(dim=1, keepdim=True)).clamp(min=0)
         copies, weights, count = copies.clone(), weights.clone(), self.config.copies
         for example in range(len(copies)):
             case = rng.random()
@@ -101,5 +102,4 @@ class CopyMethod(Method):
                     wrong = copies[other, kind]
                     there = there & (weights[other, kind] > 0)
                 copies[example, kind] = torch.where(there, wrong, copies[example, kind])
-        total = weights.sum(dim=1, keepdim=True)
-        return copies, weights / torch.where(total > 0, total, 1.0)
+        return copies, weights / (weights.sum(dim=1, keepdim=True) + nothing).clamp(min=1e-6)

@@ -18,9 +18,8 @@ from internal_inpaint.methods.implicit.networks import InpaintNetwork, Stage, pa
 
 CHANGE = 12.0  # largest change of a logit that the network can make
 STEEPNESS = 1 / 3  # of a logit's change at 0: they start there and have far to go in few steps
-# Logits of the two choices that are no copies, at the start: almost never where there is a candidate. Where there is
-# none, the smooth continuation is the better picture until the network has learned to invent.
-SMOOTH, INVENTED, INVENTED_ALONE = -8.0, -4.0, -3.0
+INVENTED = -3.0  # logit of the invented picture at the start, relative to the smooth continuation's
+LEAST = 1e-3  # share of the smooth continuation at the start, at least
 IMPOSSIBLE = -60.0  # the logit of a candidate that is not there
 
 
@@ -42,7 +41,7 @@ def chosen(weights: Tensor, change: Tensor) -> Tensor:
     """The weights of all choices.
 
     Args:
-        weights: ``[B, K, h, w]``, the candidates' first weights; their sum is 1, or 0 where there is none.
+        weights: ``[B, K, h, w]``, the candidates' first weights; their sum is at most 1.
         change: ``Decision.change``.
 
     Returns:
@@ -50,12 +49,13 @@ def chosen(weights: Tensor, change: Tensor) -> Tensor:
     """
     there = weights > 0
     first = weights.clamp(min=1e-9).log()
-    some = there.any(dim=1, keepdim=True)
-    smooth = torch.where(some, SMOOTH, 0.0)
-    invention = torch.where(some, INVENTED, INVENTED_ALONE)
+    # What nothing shows. The smooth continuation is the better picture of it until the network has learned to invent.
+    smooth = (1 - weights.sum(dim=1, keepdim=True)).clamp(min=LEAST).log()
+    invention = smooth + INVENTED
     logits = torch.cat([first, smooth, invention], dim=1) + CHANGE * change
     # What is not there cannot be learned to be chosen.
-    there = torch.cat([there, torch.ones_like(some), torch.ones_like(some)], dim=1)
+    always = torch.ones_like(there[:, :1])
+    there = torch.cat([there, always, always], dim=1)
     return logits.masked_fill(~there, IMPOSSIBLE).softmax(dim=1)
 
 
@@ -112,7 +112,7 @@ class CopyNetwork(nn.Module):
             masked: ``[B, 3, h, w]`` working space, zero where hidden.
             mask: ``[B, 1, h, w]``, 1 = hidden.
             copies: ``[B, K, 3, h, w]`` working space, 0 where there is no candidate.
-            weights: ``[B, K, h, w]``, the candidates' first weights; their sum is 1, or 0 where there is none.
+            weights: ``[B, K, h, w]``, the candidates' first weights; their sum is at most 1.
         """
         height, width = masked.shape[-2:]
         planes = pad(torch.cat([masked, mask, copies.flatten(1, 2), weights], dim=1))
