@@ -1,6 +1,7 @@
 """The default method through the command line, on shots as they come: still, torn, empty, stopped, killed."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from shot_files import bits, write_image
 from clips import shared_folder
 from internal_inpaint.control import StopRequest
 from internal_inpaint.motion import measure
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.training.config import COPY_PRESETS
 from internal_inpaint.training.copy_task import CopyTask
 
@@ -266,6 +268,33 @@ def test_stopped_in_training_it_ends_the_same(pan, tmp_path, monkeypatch):
     again = finished(pan, tmp_path, settings=TRACKS)
     for one, other in zip(again, pan.whole, strict=True):
         assert bits(one) == bits(other)
+
+
+def test_what_no_frame_shows_has_the_texture_of_its_surroundings_made_once(tmp_path, monkeypatch):
+    """Stopped while it is made, made again; kept for whoever renders; not taken for that of another plate."""
+    clean = scene(6) * 0.5
+    shot = write_shot(tmp_path, clean, still_hole(6))
+    made, real = [], ShotCopies.key_frames
+
+    def torn(copies):
+        made.append(1)
+        if len(made) == 1:
+            raise RuntimeError("killed")
+        return real(copies)
+
+    monkeypatch.setattr(ShotCopies, "key_frames", torn)
+    assert run(shot, tmp_path, "--grain", "0").returncode == 1
+    result = finished(shot, tmp_path, "--grain", "0")
+    assert len(made) == 2
+    inner = cv2.erode(shot.holes[0], np.ones((3, 3), np.uint8)) > 0
+    assert sharpness(result[2], clean[2], inner) > 0.5
+    assert bits(result[1][inner]) == bits(result[4][inner]), "a picture that stands still does not flicker"
+    shutil.rmtree(tmp_path / "job" / "store")
+    assert internal_inpaint("render", tmp_path / "job" / "job.json").returncode == 0
+    assert len(made) == 2
+    write_shot(tmp_path, clean[:, ::-1], still_hole(6))
+    finished(shot, tmp_path, "--grain", "0", "--restart")
+    assert len(made) == 3
 
 
 def test_rendering_what_was_trained_equals_a_run(pan, tmp_path):

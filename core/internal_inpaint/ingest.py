@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import torch
 
 from internal_inpaint.context import Context
 from internal_inpaint.files import as_user_error
+from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.measure import MotionSource, measure_motion
 from internal_inpaint.plan import levels_of
 from internal_inpaint.rendering.copying import CopySource, ShotCopies
+from internal_inpaint.rendering.texture_file import read_keys, write_keys
 from internal_inpaint.resample import reduce_area, reduce_max
 from internal_inpaint.shot import FrameStore, Shot, build_stores
 from internal_inpaint.training.levels import Level, fitted
@@ -64,7 +66,7 @@ def ingest(context: Context, shot: Shot) -> Ingested:
     context.events.tell(stage="motion", progress=0.0, frames=None, frames_done=None)
     found = copies_of(stores[0], stores[-1], len(shot.views), context.folder.motion, context.progress(), context.stop)
     context.check_stop()
-    return Ingested(levels, stores[: len(levels)], found)
+    return Ingested(levels, stores[: len(levels)], textured(found, context.folder, stores))
 
 
 def stored_sizes(levels: tuple[Level, ...], canvas: tuple[int, int]) -> list[tuple[int, int]]:
@@ -101,6 +103,16 @@ def copies_of(
     large = small if level.size == plate.size else CopySource(plate.frames, plate.state, measured)
     contrast = contrast_of(level.frames, level.state, range(len(level.state)))
     return ShotCopies(small, large, contrast, views)
+
+
+def textured(copies: ShotCopies, folder: JobFolder, stores: Sequence[FrameStore]) -> ShotCopies:
+    """The same with the texture for what no frame shows: that of the job folder, or a new one."""
+    files, key = (folder.texture, folder.texture_about), " ".join(store.fingerprint for store in stores)
+    keys = read_keys(*files, key, copies.size)
+    if keys is None:
+        write_keys(*files, key, copies.key_frames())
+        keys = read_keys(*files, key, copies.size)
+    return copies.textured(keys or [])
 
 
 def motion_threads(plate: tuple[int, int]) -> int:

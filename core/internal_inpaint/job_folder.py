@@ -57,6 +57,8 @@ class JobFolder:
         self.checkpoints = path / "checkpoints"
         self.store = path / "store"
         self.motion = path / "motion"
+        self.texture = path / "texture.npy"
+        self.texture_about = path / "texture.json"
         self.grain = path / "grain.json"
         self.rendered = path / "rendered.json"
         self.confidence = path / "confidence.npy"
@@ -133,7 +135,8 @@ class JobFolder:
         for path in self.roto.path.glob("*"):
             if path != self.roto.frames:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        for path in (self.grain, self.rendered, self.confidence, self.confidence_about, self.fills, self.report):
+        kept = self.texture, self.texture_about, self.grain, self.rendered, self.confidence, self.confidence_about
+        for path in (*kept, self.fills, self.report):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 

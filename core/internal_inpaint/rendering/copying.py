@@ -19,11 +19,18 @@ from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Candidates, Found, astray, compare_candidates, find_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
+from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.texture import KeyFrame, Seen, Texture, low_frequencies, make_keys
 from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
 
 _CACHED = 64  # pictures for which the masks of one size are kept
 _CACHED_BYTES = 256e6  # and at most this much
-_FADE = 0.5  # share of copies below which their detail fades
+_COPIED, _UNSEEN = (
+    0.7,
+    0.2,
+)  # shares of copies from which on there is no texture, and up to which there is nothing else
+_SURE = 0.9  # share of copies from which on a texture may be made of them
+_FADE = 0.5  # share of copies below which their detail fades, and a pixel counts as unseen
 _DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
 
 
@@ -56,12 +63,14 @@ class ShotCopies:
         plate: the source at the size of the fills: the plate's own, or the level's for small previews.
         contrast: standard deviation of the shot's known pixels.
         views: pictures per frame.
+        texture: for what no frame shows, at the plate's size; ``None``: what is invented stays soft.
     """
 
     level: CopySource
     plate: CopySource
     contrast: float
     views: int = 1
+    texture: Texture | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,7 +79,36 @@ class ShotCopies:
 
     def at_level(self) -> ShotCopies:
         """The same, with fills of the level's size."""
-        return replace(self, plate=self.level)
+        texture = None if self.texture is None else self.texture.resized(self.level.size)
+        return replace(self, plate=self.level, texture=texture)
+
+    def key_frames(self) -> list[KeyFrame]:
+        """Synthesise what no frame shows."""
+        return make_keys(self.level.motion, len(self.level.state), self.views, self._unseen, self._seen)
+
+    def textured(self, keys: Sequence[KeyFrame]) -> ShotCopies:
+        """The same with the texture of the key frames."""
+        return replace(self, texture=Texture(keys, self.plate.motion)) if keys else self
+
+    def _unseen(self, index: int) -> np.ndarray:
+        """``[P, 2]`` (x, y) at the level: what no frame shows of a picture, before anything is learned."""
+        candidates = self.candidates(index)
+        if candidates is None:
+            return np.zeros((0, 2), np.float32)
+        box = candidates.found.box
+        rows, columns = np.nonzero(candidates.found.hidden & (candidates.weights.sum(axis=0) < _FADE))
+        return np.stack([columns + box[1].start, rows + box[0].start], axis=1).astype(np.float32)
+
+    def _seen(self, index: int) -> Seen:
+        """A picture with the best copies, before anything is learned."""
+        filled = self.fill(_undecided, index)
+        picture, known = np.array(self.plate.frames[index], np.float32), self.plate.state[index] == PixelState.KNOWN
+        unseen, sure = np.zeros(self.size, bool), np.array(known)
+        copied = filled.candidates.weights.sum(axis=0)
+        picture[filled.box] = np.where(filled.hidden[..., None], filled.picture, picture[filled.box])
+        unseen[filled.box] = filled.hidden & (copied < _COPIED)
+        sure[filled.box] |= filled.hidden & (copied > _SURE)
+        return Seen(picture, unseen, sure)
 
     def candidates(self, index: int) -> Candidates | None:
         """The candidates of a picture's hole at the level; ``None`` without a hole."""
@@ -91,7 +129,7 @@ class ShotCopies:
         decision = decide(index, planes_of(small, smooth))
         if self.plate is self.level:
             box = small.found.box
-            return _mixed(small, decision[box], smooth[box], smooth[box])
+            return self._textured(_mixed(small, decision[box], smooth[box], smooth[box]))
         found = self._found(self.plate, index, small.found.longest(self.views))
         if found is None:
             return self._nothing_to_fill()
@@ -107,7 +145,23 @@ class ShotCopies:
         )
         here = np.asarray(self.plate.frames[index][box], np.float32)
         filled = _mixed(there, decision, enlarged_part(smooth, self.size, box), here)
-        return _with_detail(filled, self.level.size[0] / self.size[0])
+        return self._textured(_with_detail(filled, self.level.size[0] / self.size[0]))
+
+    def _textured(self, filled: Filled) -> Filled:
+        """The same with the texture's detail, where neither the motion nor the network finds a copy."""
+        if self.texture is None:
+            return filled
+        copied = np.maximum(filled.candidates.weights.sum(axis=0), filled.share)
+        share = np.clip((_COPIED - copied) / (_COPIED - _UNSEEN), 0, 1) * filled.hidden
+        rows, columns = np.nonzero(share)
+        points = np.stack([columns + filled.box[1].start, rows + filled.box[0].start], axis=1).astype(np.float32)
+        detail, there = self.texture.detail(filled.candidates.found.index, points)
+        share[rows, columns] *= there
+        picture, of_detail = filled.picture.copy(), share[rows, columns, None]
+        soft = low_frequencies(picture, self.size[0])[rows, columns]
+        picture[rows, columns] += of_detail * (soft + detail - picture[rows, columns])
+        picture[rows, columns] = picture[rows, columns].clip(-1, 1)
+        return replace(filled, picture=picture, copied=filled.copied * (1 - share), texture=share)
 
     def _found(self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT) -> Found | None:
         return find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index, longest=longest)
@@ -123,6 +177,11 @@ class ShotCopies:
         return Filled(nowhere, np.zeros((0, 0, 3), np.float32), weights, np.zeros((0, 0), bool))
 
 
+def _undecided(index: int, planes: dict[str, Tensor]) -> np.ndarray:
+    """What an untrained network decides."""
+    return np.zeros((*planes["weights"].shape[1:], COUNT + 5), np.float32)
+
+
 @dataclass(frozen=True)
 class Filled:
     """A filled hole. The rest of the picture is the plate's own.
@@ -132,8 +191,9 @@ class Filled:
         picture: ``[h, w, 3]`` float32 working space; the plate's own where not hidden.
         weights: ``[h, w, K + 2]``: the shares of each candidate, the smooth continuation and the invented picture.
         hidden: ``[h, w]`` bool: the hole.
-        copied: ``[K, h, w]``: the shares of each candidate in the detail; all 0 where there is none.
+        copied: ``[K, h, w]``: the shares of each candidate in the detail; together at most 1.
         candidates: what was copied; ``None`` if nothing was.
+        texture: ``[h, w]``: the share of the detail that is synthesised; ``None`` where nothing is.
     """
 
     box: tuple[slice, slice]
@@ -142,6 +202,7 @@ class Filled:
     hidden: np.ndarray
     copied: np.ndarray | None = None
     candidates: Candidates | None = None
+    texture: np.ndarray | None = None
 
     @property
     def share(self) -> np.ndarray:
@@ -206,6 +267,8 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray, frame: n
     picture = np.where(hidden[..., None], picture[0].clamp(-1, 1).permute(1, 2, 0).numpy(), frame)
     copied = (weights[0, :COUNT].numpy() * there.found.valid) ** _DECIDED
     copied /= np.maximum(copied.sum(axis=0), 1e-30)
+    # The detail of a copy that was hardly chosen is that of another place.
+    copied *= np.minimum(1, weights[0, :COUNT].numpy().sum(axis=0) / _FADE)
     return Filled(there.found.box, picture, weights[0].permute(1, 2, 0).numpy(), hidden, copied, there)
 
 
@@ -222,9 +285,7 @@ def _with_detail(filled: Filled, scale: float) -> Filled:
     hidden, mixture = filled.hidden[..., None], filled.picture
     copies = (filled.copied[..., None] * filled.candidates.colours).sum(axis=0)
     copied = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
-    # The detail of a copy that was hardly chosen is that of another place.
-    shown = np.minimum(1, filled.share / _FADE)[..., None]
-    difference = np.where(copied, copies - mixture, 0) * shown
+    difference = np.where(copied, copies - filled.copied.sum(axis=0)[..., None] * mixture, 0)
     size = tuple(max(1, round(side * scale)) for side in mixture.shape[:2])
     detail = difference - enlarge_bicubic(reduce_area(difference, size), mixture.shape[:2])
     return replace(filled, picture=np.where(hidden, (mixture + detail).clip(-1, 1), mixture))

@@ -51,10 +51,20 @@ class PlateGrain:
             share[:] = 0  # the plate's own
             inside, of_filled = overlap(box, filled.box)
             if filled.points is not None:
-                lacking = lacking_share(filled.copied, kept_share(filled.points, self.model))
+                copied, kept = filled.copied, kept_share(filled.points, self.model)
+                if filled.texture is not None:
+                    copied = np.concatenate([copied, filled.texture[None]])
+                    kept = np.concatenate([kept, np.full_like(kept[:1], self._mean_kept)])
+                lacking = lacking_share(copied, kept)
                 share[inside] = np.where(filled.hidden, lacking, 0)[of_filled]
         origin = box[0].start, box[1].start
         return add_grain(fill, self.model, share, frame, view, origin=origin, amount=self.amount, seed=self.seed)
+
+    @property
+    def _mean_kept(self) -> float:
+        """Of a picture that is interpolated anywhere between its pixels."""
+        fractions = np.arange(_STEPS, dtype=np.float32) / _STEPS
+        return float(kept_share(np.stack(np.meshgrid(fractions, fractions), axis=-1), self.model).mean())
 
 
 def kept_share(points: np.ndarray, model: GrainModel) -> np.ndarray:

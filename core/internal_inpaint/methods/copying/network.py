@@ -18,7 +18,7 @@ from internal_inpaint.methods.implicit.networks import InpaintNetwork, Stage, pa
 
 CHANGE = 12.0  # largest change of a logit that the network can make
 STEEPNESS = 1 / 3  # of a logit's change at 0: they start there and have far to go in few steps
-INVENTED = -3.0  # logit of the invented picture at the start, relative to the smooth continuation's
+INVENTED = -4.0  # logit of the invented picture at the start: the log of the share that it has where all is certain
 LEAST = 1e-3  # share of the smooth continuation at the start, at least
 IMPOSSIBLE = -60.0  # the logit of a candidate that is not there
 
@@ -51,7 +51,7 @@ def chosen(weights: Tensor, change: Tensor) -> Tensor:
     first = weights.clamp(min=1e-9).log()
     # What nothing shows. The smooth continuation is the better picture of it until the network has learned to invent.
     smooth = (1 - weights.sum(dim=1, keepdim=True)).clamp(min=LEAST).log()
-    invention = smooth + INVENTED
+    invention = torch.full_like(smooth, INVENTED)
     logits = torch.cat([first, smooth, invention], dim=1) + CHANGE * change
     # What is not there cannot be learned to be chosen.
     always = torch.ones_like(there[:, :1])
