@@ -30,7 +30,7 @@ def panning(count, by, size=SIZE, views=1):
         flow[:, direction] = sign * np.array(by)
         cameras[:, direction, :2, 2] = sign * np.array(by)
     linked[:views, 0] = linked[count - views :, 1] = False
-    return MotionField(flow, np.ones((count, 2, *size), np.uint8), cameras, linked, views)
+    return MotionField(flow, np.ones((count, 2, *size), np.uint8), cameras, linked, np.ones(count), views)
 
 
 def moving_hole(count, by, size=SIZE, start=(14, 6), extent=(18, 20)):

@@ -8,7 +8,8 @@ import pytest
 from exact_motion import SIZE, best_copy, moving_hole, panning, pattern, shown_in, truth
 
 from internal_inpaint.motion.camera import mapped
-from internal_inpaint.motion.candidates import COUNT, astray, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import COUNT, astray, find_candidates
+from internal_inpaint.motion.compare import compare_candidates
 from internal_inpaint.motion.field import FUTURE, PAST, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, UNSAFE, follow_camera, follow_flow, shows
 from internal_inpaint.pixel_state import PixelState
@@ -117,6 +118,40 @@ def test_a_place_behind_the_camera_is_not_in_the_picture():
     assert (np.abs(there[1:]) >= 1e5).any(axis=1).all()
 
 
+class TestBlur:
+    """What motion has blurred is copied only if nothing sharper is near."""
+
+    POINTS = np.float32([[40, 20]])
+
+    def found(self, follow, sharpnesses, shown, index=0, by=(0.0, 0.0)):
+        motion = replace(panning(len(sharpnesses), by), sharpnesses=np.array(sharpnesses))
+        planes = [np.full(SIZE, index in shown) for index in range(len(sharpnesses))]
+        sightings = follow(motion, planes.__getitem__, index, FUTURE, self.POINTS)
+        return int(sightings.frame[0]), sightings.points[0].tolist()
+
+    @pytest.mark.parametrize("follow", [follow_flow, follow_camera])
+    def test_the_first_sharp_frame_is_taken(self, follow):
+        by = (0.5, 0.25)
+        blurred = [1, 1, 0.5, 0.6, 0.9, 1, 1, 1]
+        assert self.found(follow, blurred, range(2, 8), by=by) == (4, [42, 21])
+        assert self.found(follow, [1] * 8, range(2, 8), by=by)[0] == 2
+        # Nor is a blurred frame filled with anything but its neighbours.
+        assert self.found(follow, [0.5, 0.5, 0.5, 0.6, 0.9, 1, 1, 1], range(2, 8), by=by)[0] == 2
+
+    @pytest.mark.parametrize("follow", [follow_flow, follow_camera])
+    def test_a_blurred_one_is_better_than_one_from_far_away_or_none(self, follow):
+        by = (0.5, 0.25)
+        assert self.found(follow, [1] + [0.5] * 6, range(2, 7), by=by) == (2, [41, 20.5])
+        late = [1, 1] + [0.5] * 25 + [1]
+        assert self.found(follow, late, range(2, 28))[0] == 2
+        assert self.found(follow, late[:2] + late[20:], range(2, 10))[0] == 9
+
+    def test_a_point_that_leaves_the_frame_was_seen_before(self):
+        by = (10.0, 0.0)
+        assert self.found(follow_flow, [1, 1, 0.5, 0.5, 0.5, 1, 1], range(2, 7), by=by) == (2, [60, 20])
+        assert self.found(follow_camera, [1, 1, 0.5, 0.5, 0.5, 1, 1], range(2, 7), by=by) == (2, [60, 20])
+
+
 def test_nothing_is_followed_across_a_cut_or_for_ever():
     motion, state = panning(6, (0, 0)), np.zeros((6, *SIZE), np.uint8)
     state[:3, 10:20, 10:20] = PixelState.HOLE
@@ -138,6 +173,9 @@ def test_nothing_is_followed_across_a_cut_or_for_ever():
 
         def camera(self, index, direction):
             return np.eye(3)
+
+        def sharpness(self, index):
+            return 1.0
 
     def never(index):
         asked.append(index)

@@ -13,7 +13,8 @@ from internal_inpaint.confidence.measure import measure_copied_confidence
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, write_confidence
 from internal_inpaint.errors import Stopped
 from internal_inpaint.motion.candidates import COUNT as KINDS
-from internal_inpaint.motion.candidates import Candidates, Found, astray, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import Found, astray, find_candidates
+from internal_inpaint.motion.compare import Candidates, compare_candidates
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.follow import NOWHERE, shows
 from internal_inpaint.motion.measure import MotionSource, measure_motion

@@ -231,6 +231,9 @@ class TestFill:
             def neighbour(self, index, direction):
                 asked.append(index)
 
+            def sharpness(self, index):
+                return 1.0
+
         copies = ShotCopies(level, CopySource(np.broadcast_to(pictures, (40, 96, 160, 3)), state, Asked()), 0.5)
         found, _, hole = self.filled(copies, 20, np.zeros(COUNT + 2), invented=0)
         assert (found.hidden == hole).all()

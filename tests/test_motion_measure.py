@@ -277,3 +277,34 @@ def test_as_many_pairs_are_measured_at_once_as_memory_allows(monkeypatch):
     assert motion_threads((96, 160)) == 64
     assert 4 <= motion_threads((2160, 4096)) <= 8, "each takes a third of a gigabyte"
     assert motion_threads((20_000, 40_000)) == 1
+
+
+class TestSharpness:
+    def test_blurred_pictures_are_known_wherever_the_camera_looks(self, tmp_path):
+        """What a picture shows may have more detail than what another shows: only what both show counts."""
+        pictures = np.stack(panned(12, by=np.array([-7.0, 0.0])))
+        pictures[:, :, :] *= np.linspace(0.3, 1, SIZE[1])[:, None]  # the right is richer in contrast
+        for index in (4, 5, 9):
+            pictures[index] = cv2.GaussianBlur(pictures[index], (0, 0), 1.5)
+        (field,) = measure_motion(source(pictures), tmp_path)
+        sharp = np.delete(field.sharpnesses, (4, 5, 9))
+        assert max(field.sharpness(index) for index in (4, 5, 9)) < 0.8 * sharp.min()
+        assert resized_motion(field, HALF).sharpness(4) == field.sharpness(4)
+
+    def test_a_hole_says_nothing(self, tmp_path):
+        pictures, state = np.stack(panned(6)), np.zeros((6, *SIZE), np.uint8)
+        state[2:4, 10:60, 20:90] = PixelState.HOLE
+        pictures[2:4, 10:60, 20:90] = 0
+        (field,) = measure_motion(source(pictures, state), tmp_path)
+        np.testing.assert_allclose(field.sharpnesses, 1, atol=0.12)
+
+    def test_each_view_has_its_own_and_nothing_is_sharper_than_nothing(self, tmp_path):
+        pictures = np.repeat(panned(5), 2, axis=0)
+        pictures[4] = cv2.GaussianBlur(pictures[4], (0, 0), 1.5)
+        (field,) = measure_motion(source(pictures, views=2), tmp_path / "two")
+        assert field.sharpness(4) < 0.8
+        assert field.sharpness(5) > 0.9
+        (field,) = measure_motion(source(np.zeros((4, *SIZE, 3))), tmp_path / "flat")
+        np.testing.assert_array_equal(field.sharpnesses, 1)
+        (field,) = measure_motion(source(np.zeros((3, 8, 8, 3))), tmp_path / "tiny")
+        np.testing.assert_array_equal(field.sharpnesses, 1)

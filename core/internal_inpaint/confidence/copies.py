@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from internal_inpaint.confidence.metric import NOT_OBSERVED_LIMIT, PATCH_SIGMA
-from internal_inpaint.motion.candidates import COUNT, KINDS, NOTHING, Candidates
+from internal_inpaint.motion.candidates import COUNT, KINDS
+from internal_inpaint.motion.compare import NOTHING, Candidates
 from internal_inpaint.motion.field import FUTURE, PAST
 
 # In units of the shot's contrast. Fitted on three shots of benchmarks/confidence.py, and checked on others.

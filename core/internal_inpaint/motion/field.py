@@ -34,6 +34,9 @@ class Motion(Protocol):
     def camera(self, index: int, direction: int) -> np.ndarray:
         """``[3, 3]``: the homography from a picture to its neighbour."""
 
+    def sharpness(self, index: int) -> float:
+        """How sharp a picture is, relative to others of its view."""
+
 
 @dataclass(frozen=True)
 class MotionField:
@@ -45,6 +48,7 @@ class MotionField:
         trusted: ``[N, 2, H, W]`` uint8, 1 where it was measured.
         cameras: ``[N, 2, 3, 3]`` float64 homographies.
         linked: ``[N, 2]`` bool: whether there is a neighbour that shows the same scene.
+        sharpnesses: ``[N]`` float64, relative, of pictures between which there is no cut.
         views: pictures per frame; pictures of one view are ``views`` apart.
     """
 
@@ -52,6 +56,7 @@ class MotionField:
     trusted: np.ndarray
     cameras: np.ndarray
     linked: np.ndarray
+    sharpnesses: np.ndarray
     views: int = 1
 
     @property
@@ -66,6 +71,9 @@ class MotionField:
 
     def camera(self, index: int, direction: int) -> np.ndarray:
         return self.cameras[index, direction]
+
+    def sharpness(self, index: int) -> float:
+        return float(self.sharpnesses[index])
 
 
 class ResizedMotion:
@@ -85,6 +93,9 @@ class ResizedMotion:
 
     def camera(self, index: int, direction: int) -> np.ndarray:
         return resized_camera(self._motion.camera(index, direction), self._scale)
+
+    def sharpness(self, index: int) -> float:
+        return self._motion.sharpness(index)
 
 
 def resized_motion(motion: Motion, size: tuple[int, int]) -> Motion:

@@ -16,6 +16,8 @@ NOWHERE = -1
 LONGEST = 400  # frames that a pixel is followed at most
 # Pixels this near to a hole show nothing: a matte's soft edge, motion blur and shadow hold some of the object.
 UNSAFE = 0.004  # of the frame's height
+BLURRED = 0.85  # sharpness, relative to the picture that is filled, below which a sharper frame is looked for
+PATIENCE = 8  # frames, and as many again as it took to find the blurred one
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def follow_flow(
 ) -> Sightings:
     """Follow points from picture to picture along the flow.
 
+    A picture that motion has blurred shows a point only if no sharper one does soon after.
+
     Args:
         motion: of the shot.
         shown: ``[h, w]`` bool of a picture by index, where it shows something (``shows``).
@@ -61,20 +65,17 @@ def follow_flow(
         points: ``[P, 2]`` float32.
         longest: frames that they are followed at most.
     """
-    frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
-    active, current = np.arange(len(points)), index
-    for _ in range(longest):
+    search, active, at, current = _Search(motion, index, points), np.arange(len(points)), points, index
+    for distance in range(1, longest + 1):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break
-        there = motion.carried(current, direction, at[active])
-        inside = is_inside(there, motion.size)
-        active, there, current = active[inside], there[inside], following
-        at[active] = there
-        seen = at_nearest(shown(current), there)
-        frame[active[seen]] = current
-        active = active[~seen]
-    return Sightings(frame, at)
+        at = motion.carried(current, direction, at)
+        inside, current = is_inside(at, motion.size), following
+        active, at = active[inside], at[inside]
+        left = ~search.look(current, distance, active, at, at_nearest(shown(current), at))
+        active, at = active[left], at[left]
+    return search.found
 
 
 def follow_camera(
@@ -89,9 +90,8 @@ def follow_camera(
 
     A point that leaves the frame may come back.
     """
-    frame, at = np.full(len(points), NOWHERE, np.int32), points.copy()
-    active, current, camera = np.arange(len(points)), index, np.eye(3)
-    for _ in range(longest):
+    search, active, current, camera = _Search(motion, index, points), np.arange(len(points)), index, np.eye(3)
+    for distance in range(1, longest + 1):
         following = motion.neighbour(current, direction) if len(active) else None
         if following is None:
             break
@@ -99,10 +99,31 @@ def follow_camera(
         there = mapped(camera, points[active])
         seen = is_inside(there, motion.size)
         seen[seen] = at_nearest(shown(current), there[seen])
-        frame[active[seen]] = current
-        at[active[seen]] = there[seen]
-        active = active[~seen]
-    return Sightings(frame, at)
+        active = active[~search.look(current, distance, active, there, seen)]
+    return search.found
+
+
+class _Search:
+    """Where points have been seen so far."""
+
+    def __init__(self, motion: Motion, index: int, points: np.ndarray) -> None:
+        self._motion, self._least = motion, motion.sharpness(index) * BLURRED
+        self.found = Sightings(np.full(len(points), NOWHERE, np.int32), points.copy())
+        self._until = np.full(len(points), LONGEST + 1, np.int32)
+
+    def look(self, picture: int, distance: int, active: np.ndarray, at: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Note what a picture shows of some points; bool: for which of them the search is over.
+
+        Args:
+            distance: frames from where it began.
+            active: the points' numbers; at: ``[A, 2]``, where they are; seen: ``[A]`` bool.
+        """
+        sharp = self._motion.sharpness(picture) >= self._least
+        first = seen & (self.found.frame[active] == NOWHERE)
+        self._until[active[first]] = 2 * distance + PATIENCE
+        noted = seen if sharp else first
+        self.found.frame[active[noted]], self.found.points[active[noted]] = picture, at[noted]
+        return (seen & sharp) | (self._until[active] <= distance)
 
 
 def carried_back(motion: Motion, sightings: Sightings, index: int, direction: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from internal_inpaint.files import new_memory_map, write_atomically
@@ -24,12 +25,13 @@ from internal_inpaint.motion.field import FUTURE, PAST, MotionField
 from internal_inpaint.motion.flow import grey_codes, optical_flow_of_codes, warp
 from internal_inpaint.resample import push_pull, reduce_area
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 8  # pairs of pictures
 # A pair of pictures in which a smaller share of what both know moves consistently is a cut. Measured: neighbours of
 # real shots 0.5 and more, also with heavy grain, pairs of different ones 0.06 at most (in pictures of 180 rows).
 CUT = 0.2
 _ABOUT = "motion.json"
+_FLAT = 0.5  # codes per pixel: what has no detail cannot be sharp
 _STRIDE = 7  # of the rows that tell whether a file still holds what was written to it
 
 
@@ -124,6 +126,7 @@ class _Files:
             "linked": (np.uint8, (source.count, 2)),
             "measured": (np.uint8, (source.count,)),
             "digests": (np.uint32, (source.count,)),
+            "sharper": (np.float32, (source.count, 2)),
         }
         for size in sizes:
             place = self._place(size).name
@@ -133,7 +136,7 @@ class _Files:
         if not self._is(about):
             self._make(about)
         self._all = arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in self._kinds}
-        self._linked, self._measured = arrays["linked"], arrays["measured"]
+        self._linked, self._measured, self._sharper = arrays["linked"], arrays["measured"], arrays["sharper"]
         self._arrays = {size: {name: arrays[f"{self._place(size).name}/{name}"] for name in _NAMES} for size in sizes}
 
     def _is(self, about: dict) -> bool:
@@ -192,8 +195,9 @@ class _Files:
             arrays["trusted"][index, direction] = reduce_area(kept.astype(np.float32), size) > 0.99
             arrays["cameras"][index, direction] = resized_camera(camera, (vertical, horizontal))
 
-    def link(self, index: int, direction: int, linked: bool) -> None:
-        self._linked[index, direction] = linked
+    def link(self, index: int, direction: int, linked: bool, sharper: float) -> None:
+        """Write whether a neighbour shows the same scene, and how much sharper it is, as a logarithm."""
+        self._linked[index, direction], self._sharper[index, direction] = linked, sharper
 
     def mark(self, block: range) -> None:
         """Everything of this block is in the files, and stays there even if the power fails now."""
@@ -205,11 +209,15 @@ class _Files:
         self._measured.flush()
 
     def fields(self) -> dict[tuple[int, int], MotionField]:
-        linked = np.array(self._linked, bool)
+        linked, sharpnesses = np.array(self._linked, bool), np.zeros(len(self._linked))
+        for index in range(self._views, len(linked)):
+            before = index - self._views
+            sharpnesses[index] = sharpnesses[before] + self._sharper[before, FUTURE]
+        sharpnesses = np.exp(sharpnesses)
         found = {}
         for size in self.sizes:
             flow, kept, cameras = (np.load(self._place(size) / f"{name}.npy", mmap_mode="r") for name in _NAMES)
-            found[size] = MotionField(flow, kept, np.array(cameras), linked, self._views)
+            found[size] = MotionField(flow, kept, np.array(cameras), linked, sharpnesses, self._views)
         return found
 
 
@@ -232,9 +240,11 @@ def _measure_block(source: MotionSource, files: _Files, block: range) -> range:
             consistent.append(kept.sum() / max(1, known.sum()))
             camera = camera_motion(flow, kept)
             files.put(here.index, direction, push_pull(flow, kept), kept, camera)
+            if direction == FUTURE:
+                sharper = _sharper(before, after, flow, kept)
         linked = min(consistent) >= CUT
-        files.link(before.index, FUTURE, linked)
-        files.link(after.index, PAST, linked)
+        files.link(before.index, FUTURE, linked, sharper)
+        files.link(after.index, PAST, linked, -sharper)
         before = after
     return block
 
@@ -245,6 +255,24 @@ class _Looked:
     def __init__(self, source: MotionSource, index: int) -> None:
         self.index = index
         self.codes, self.clear = grey_codes(source.picture(index)), away_from_holes(source.state(index))
+
+
+def _sharper(source: _Looked, target: _Looked, flow: np.ndarray, trusted: np.ndarray) -> float:
+    """How much more detail the target picture has of what both show: the logarithm of the ratio of the gradients."""
+    rows, columns = np.nonzero(trusted[::_STRIDE, ::_STRIDE])
+    if not len(rows):
+        return 0.0
+    rows, columns = rows * _STRIDE, columns * _STRIDE
+    there = np.rint(np.stack([columns, rows], axis=1) + flow[rows, columns]).astype(np.int64)
+    height, width = trusted.shape
+    there_rows, there_columns = there[:, 1].clip(0, height - 1), there[:, 0].clip(0, width - 1)
+    before, after = _gradient(source.codes)[rows, columns], _gradient(target.codes)[there_rows, there_columns]
+    return float(np.log((after.mean() + _FLAT) / (before.mean() + _FLAT)))
+
+
+def _gradient(codes: np.ndarray) -> np.ndarray:
+    """``[H, W]`` float32: the length of the gradient, in codes per pixel."""
+    return cv2.magnitude(*(cv2.Sobel(codes, cv2.CV_32F, *order, ksize=1, scale=0.5) for order in ((1, 0), (0, 1))))
 
 
 def _flow(source: _Looked, target: _Looked) -> np.ndarray:

@@ -18,7 +18,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from internal_inpaint.motion.candidates import COUNT, Box, astray, compare_candidates, find_candidates, overlap
+from internal_inpaint.motion.candidates import COUNT, Box, astray, find_candidates, overlap
+from internal_inpaint.motion.compare import compare_candidates
 from internal_inpaint.motion.completion import DIS_MARGIN
 from internal_inpaint.motion.field import STEP, MotionField, sample
 from internal_inpaint.motion.flow import warp
@@ -274,6 +275,9 @@ class _HiddenMotion:
 
     def camera(self, index: int, direction: int) -> np.ndarray:
         return self._motion.camera(index, direction)
+
+    def sharpness(self, index: int) -> float:
+        return self._motion.sharpness(index)
 
     def carried(self, index: int, direction: int, points: np.ndarray) -> np.ndarray:
         return points + sample(self._flow(index, direction), points)

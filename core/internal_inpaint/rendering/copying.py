@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from internal_inpaint.methods.copying.network import chosen, mixed
-from internal_inpaint.motion.candidates import COUNT, Candidates, Found, astray, compare_candidates, find_candidates
+from internal_inpaint.motion.candidates import COUNT, Found, astray, find_candidates
+from internal_inpaint.motion.compare import Candidates, compare_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
 from internal_inpaint.pixel_state import PixelState
@@ -163,11 +164,11 @@ class ShotCopies:
         picture[rows, columns] = picture[rows, columns].clip(-1, 1)
         return replace(filled, picture=picture, copied=filled.copied * (1 - share), texture=share)
 
-    def _found(self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT) -> Found | None:
-        return find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index, longest=longest)
-
     def _compared(self, source: CopySource, found: Found, stray: np.ndarray) -> Candidates:
         return compare_candidates(found, stray, source.picture, self.contrast, self.views)
+
+    def _found(self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT) -> Found | None:
+        return find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index, longest=longest)
 
     @staticmethod
     def _nothing_to_fill() -> Filled:
