@@ -296,7 +296,7 @@ class TestSharpness:
         state[2:4, 10:60, 20:90] = PixelState.HOLE
         pictures[2:4, 10:60, 20:90] = 0
         (field,) = measure_motion(source(pictures, state), tmp_path)
-        np.testing.assert_allclose(field.sharpnesses, 1, atol=0.12)
+        np.testing.assert_allclose(field.sharpnesses, 1, atol=0.15)
 
     def test_each_view_has_its_own_and_nothing_is_sharper_than_nothing(self, tmp_path):
         pictures = np.repeat(panned(5), 2, axis=0)

@@ -31,6 +31,7 @@ BLOCK = 8  # pairs of pictures
 # real shots 0.5 and more, also with heavy grain, pairs of different ones 0.06 at most (in pictures of 180 rows).
 CUT = 0.2
 _ABOUT = "motion.json"
+_LOOKED = 3  # every how many rows and columns sharpness is looked at
 _FLAT = 0.5  # codes per pixel: what has no detail cannot be sharp
 _STRIDE = 7  # of the rows that tell whether a file still holds what was written to it
 
@@ -259,10 +260,10 @@ class _Looked:
 
 def _sharper(source: _Looked, target: _Looked, flow: np.ndarray, trusted: np.ndarray) -> float:
     """How much more detail the target picture has of what both show: the logarithm of the ratio of the gradients."""
-    rows, columns = np.nonzero(trusted[::_STRIDE, ::_STRIDE])
+    rows, columns = np.nonzero(trusted[::_LOOKED, ::_LOOKED])
     if not len(rows):
         return 0.0
-    rows, columns = rows * _STRIDE, columns * _STRIDE
+    rows, columns = rows * _LOOKED, columns * _LOOKED
     there = np.rint(np.stack([columns, rows], axis=1) + flow[rows, columns]).astype(np.int64)
     height, width = trusted.shape
     there_rows, there_columns = there[:, 1].clip(0, height - 1), there[:, 0].clip(0, width - 1)
