@@ -211,6 +211,20 @@ def test_restoring_attributes_of_another_layout_is_refused(tmp_path):
         restore_attributes(tmp_path / "p.exr", shared_exr("beachball/multipart.0001.exr"))
 
 
+@pytest.mark.parametrize("torn", ["zeros", "short"])
+def test_a_file_that_a_full_disk_has_torn_is_no_result(tmp_path, torn):
+    """OpenEXR writes where its chunks are last; that write can fail without a word."""
+    plate, new = tmp_path / "plate.exr", tmp_path / "new.exr"
+    write_plate(plate)
+    write_plate(new)
+    content = new.read_bytes()
+    last_attribute = content.index(b"\0\0", content.index(b"screenWindowWidth") + 22)
+    end = last_attribute + 10
+    new.write_bytes(content[:end] if torn == "short" else content[:end] + bytes(64) + content[end + 64 :])
+    with pytest.raises(OSError, match="full"):
+        restore_attributes(new, plate)
+
+
 @pytest.mark.parametrize(
     ("extension", "dtype", "options"),
     [

@@ -111,13 +111,18 @@ def _read_name(file: BinaryIO) -> str:
 
 
 def _read_offsets(file: BinaryIO, start: int, file_size: int) -> list[int]:
-    """All chunk offsets. The tables end where the first chunk begins."""
+    """All chunk offsets. The tables end where the first chunk begins.
+
+    Raises OSError if they are not those of a whole file: where the disk is full just before its end, OpenEXR's last
+    write can fail without a word.
+    """
     offsets: list[int] = []
     first_chunk = file_size
     while start + 8 * len(offsets) < first_chunk:
-        (offset,) = struct.unpack("<Q", file.read(8))
+        entry = file.read(8)
+        offset = struct.unpack("<Q", entry)[0] if len(entry) == 8 else 0
         if not start < offset < file_size:
-            raise ValueError("a chunk offset is damaged")
+            raise OSError("the disk may be full")
         offsets.append(offset)
         first_chunk = min(first_chunk, offset)
     return offsets
