@@ -310,6 +310,14 @@ def test_where_no_key_frame_reaches_there_is_no_detail():
     np.testing.assert_allclose(found, 0.5, atol=1e-3)
 
 
+def test_a_hole_that_only_the_reduced_picture_has_needs_no_texture():
+    copies, _ = unseen_shot(count=4)
+    state = np.zeros_like(copies.plate.state)
+    plate = CopySource(copies.plate.frames, state, copies.plate.motion)
+    (key,) = replace(copies, plate=plate).key_frames()
+    assert np.isfinite(key.detail).all()
+
+
 def test_unknown_pixels_outside_the_data_window_are_no_source():
     copies, _ = unseen_shot()
     state = copies.plate.state.copy()

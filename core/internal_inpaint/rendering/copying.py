@@ -105,6 +105,8 @@ class ShotCopies:
         filled = self.fill(_undecided, index)
         picture, known = np.array(self.plate.frames[index], np.float32), self.plate.state[index] == PixelState.KNOWN
         unseen, sure = np.zeros(self.size, bool), np.array(known)
+        if filled.candidates is None:
+            return Seen(picture, unseen, sure)
         copied = filled.candidates.weights.sum(axis=0)
         picture[filled.box] = np.where(filled.hidden[..., None], filled.picture, picture[filled.box])
         unseen[filled.box] = filled.hidden & (copied < _COPIED)
