@@ -157,7 +157,7 @@ class TestTexture:
         small = textured.at_level()
         filled = small.fill(undecided, 5)
         assert filled.texture[filled.hidden].mean() > 0.8
-        assert small.texture.keys[0].detail.shape == (*SIZE, 3)
+        assert small.texture.keys[0].picture.shape == (*SIZE, 3)
 
     def test_what_is_seen_gets_none(self):
         state = moving_hole(8, (42, 6), LARGE, (90, 40), (60, 60))
@@ -254,7 +254,7 @@ class TestFile:
         write_keys(*files, "one", self.keys())
         for mine, theirs in zip(self.keys(), read_keys(*files, "one", (6, 8)), strict=True):
             assert mine.index == theirs.index
-            np.testing.assert_array_equal(mine.detail, theirs.detail)
+            np.testing.assert_array_equal(mine.picture, theirs.picture)
         assert not list(files[0].parent.glob(".*"))
 
     def test_a_shot_that_needs_none_is_remembered_as_such(self, files):
@@ -298,16 +298,28 @@ class TestFile:
 
 def test_where_no_key_frame_reaches_there_is_no_detail():
     motion = panning(6, (30.0, 0))
-    detail = np.ones((*motion.size, 3), np.float16)
-    texture = Texture([KeyFrame(0, detail)], motion)
-    points = np.float32([[5, 5], [70, 5]])
-    found, there = texture.detail(1, points)
-    assert there.tolist() == [False, True]
-    np.testing.assert_allclose(found, [[0, 0, 0], [1, 1, 1]], atol=1e-3)
-    nearest = Texture([KeyFrame(0, detail), KeyFrame(2, 0.5 * detail)], motion)
-    found, there = nearest.detail(3, np.float32([[70, 5]]))
+    picture = np.zeros((*motion.size, 3), np.float16)
+    picture[::2, ::2] = 0.4  # of mean 0.1
+    texture = Texture([KeyFrame(0, picture)], motion)
+    found, low, there = texture.detail(1, np.float32([[4, 4], [70, 4], [71, 5]]))
+    assert there.tolist() == [False, True, True]
+    np.testing.assert_allclose(low, [[0] * 3, [0.1] * 3, [0.1] * 3], atol=0.02)
+    np.testing.assert_allclose(found, [[0] * 3, [0.3] * 3, [-0.1] * 3], atol=0.02)
+    nearest = Texture([KeyFrame(0, picture), KeyFrame(2, 0.5 * picture)], motion)
+    found, _, there = nearest.detail(3, np.float32([[70, 4]]))
     assert there.all()
-    np.testing.assert_allclose(found, 0.5, atol=1e-3)
+    np.testing.assert_allclose(found, 0.15, atol=0.01)
+
+
+def test_of_something_else_there_is_no_detail(shot):
+    """Foam that is there in the key frame only: its detail on dark water would have the wrong colours."""
+    copies, textured, keys, _ = shot
+    darker = [KeyFrame(key.index, (key.picture - 0.8).astype(np.float16)) for key in keys]
+    other = Texture(darker, copies.plate.motion)
+    soft, none = copies.fill(undecided, 4), replace(textured, texture=other).fill(undecided, 4)
+    assert not none.texture.any()
+    np.testing.assert_array_equal(none.picture, soft.picture)
+    np.testing.assert_array_equal(none.copied, soft.copied)
 
 
 def test_a_hole_that_only_the_reduced_picture_has_needs_no_texture():
@@ -315,7 +327,7 @@ def test_a_hole_that_only_the_reduced_picture_has_needs_no_texture():
     state = np.zeros_like(copies.plate.state)
     plate = CopySource(copies.plate.frames, state, copies.plate.motion)
     (key,) = replace(copies, plate=plate).key_frames()
-    assert np.isfinite(key.detail).all()
+    assert np.isfinite(key.picture).all()
 
 
 def test_unknown_pixels_outside_the_data_window_are_no_source():

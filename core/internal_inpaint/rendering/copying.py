@@ -30,6 +30,7 @@ _COPIED, _UNSEEN = (
     0.7,
     0.2,
 )  # shares of copies from which on there is no texture, and up to which there is nothing else
+_ALIKE, _OTHER = 0.5, 1.2  # of the contrast: low frequencies of the same thing, and of something else
 _SURE = 0.9  # share of copies from which on a texture may be made of them
 _FADE = 0.5  # share of copies below which their detail fades, and a pixel counts as unseen
 _DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
@@ -158,10 +159,12 @@ class ShotCopies:
         share = np.clip((_COPIED - copied) / (_COPIED - _UNSEEN), 0, 1) * filled.hidden
         rows, columns = np.nonzero(share)
         points = np.stack([columns + filled.box[1].start, rows + filled.box[0].start], axis=1).astype(np.float32)
-        detail, there = self.texture.detail(filled.candidates.found.index, points)
-        share[rows, columns] *= there
-        picture, of_detail = filled.picture.copy(), share[rows, columns, None]
+        detail, low, there = self.texture.detail(filled.candidates.found.index, points)
+        picture = filled.picture.copy()
         soft = low_frequencies(picture, self.size[0])[rows, columns]
+        differs = np.abs(soft - low).mean(axis=1) / self.contrast
+        share[rows, columns] *= there * np.clip((_OTHER - differs) / (_OTHER - _ALIKE), 0, 1)
+        of_detail = share[rows, columns, None]
         picture[rows, columns] += of_detail * (soft + detail - picture[rows, columns])
         picture[rows, columns] = picture[rows, columns].clip(-1, 1)
         return replace(filled, picture=picture, copied=filled.copied * (1 - share), texture=share)

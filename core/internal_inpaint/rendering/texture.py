@@ -2,7 +2,8 @@
 
 A network that is trained on one shot for minutes invents the right colours, softly. So of what is invented it gives
 the low frequencies, frame by frame, which also follow the light; the detail is that of the key frame, whose unseen
-part is filled with pieces of its surroundings (``exemplar``). One picture for the whole shot does not flicker.
+part is filled with pieces of its surroundings (``exemplar``). One picture for the whole shot does not flicker. Where
+the two have different low frequencies, something else is there now, and the detail would have the wrong colours.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class KeyFrame:
 
     Attributes:
         index: the picture.
-        detail: ``[H, W, 3]`` float16 working space, without its low frequencies.
+        picture: ``[H, W, 3]`` float16 working space.
     """
 
     index: int
-    detail: np.ndarray
+    picture: np.ndarray
 
 
 class Texture:
@@ -65,23 +66,26 @@ class Texture:
 
     def __init__(self, keys: Sequence[KeyFrame], motion: Motion) -> None:
         self.keys, self._motion = keys, motion
+        self._low = {key.index: _blurred(np.asarray(key.picture, np.float32), len(key.picture)) for key in keys}
         self.resized = lru_cache(2)(self._resized)
 
     def _resized(self, size: tuple[int, int]) -> Texture:
         """The same for pictures of another size."""
-        keys = [KeyFrame(key.index, reduce_area(key.detail, size).astype(np.float16)) for key in self.keys]
+        keys = [KeyFrame(key.index, reduce_area(key.picture, size).astype(np.float16)) for key in self.keys]
         return Texture(keys, resized_motion(self._motion, size))
 
-    def detail(self, index: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detail(self, index: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The detail at points of a picture.
 
         Args:
             points: ``[P, 2]`` (x, y) in pixels.
 
         Returns:
-            ``[P, 3]`` float32, and ``[P]`` bool: where there is any.
+            ``[P, 3]`` float32 the detail, ``[P, 3]`` the low frequencies that it was taken from, and ``[P]`` bool:
+            where there is any.
         """
-        found, there = np.zeros((len(points), 3), np.float32), np.zeros(len(points), bool)
+        found, low = (np.zeros((len(points), 3), np.float32) for _ in range(2))
+        there = np.zeros(len(points), bool)
         for key in sorted(self.keys, key=lambda key: abs(key.index - index)):
             camera = camera_between(self._motion, index, key.index)
             if camera is None or there.all():
@@ -89,9 +93,13 @@ class Texture:
             left = np.flatnonzero(~there)
             at = mapped(camera, points[left])
             inside = is_inside(at, self._motion.size)
-            found[left[inside]] = sample(key.detail, at[inside], cv2.INTER_CUBIC)
-            there[left[inside]] = True
-        return found, there
+            small = self._low[key.index]
+            scale = np.array(small.shape[1::-1], np.float32) / np.array(self._motion.size[::-1], np.float32)
+            inside, at = left[inside], at[inside]
+            low[inside] = sample(small, (at + 0.5) * scale - 0.5)
+            found[inside] = sample(key.picture, at, cv2.INTER_CUBIC) - low[inside]
+            there[inside] = True
+        return found, low, there
 
 
 def make_keys(
@@ -120,7 +128,7 @@ def make_keys(
             index = max(left, key=lambda index: len(left[index]))
             if len(left[index]) < max(1, _LEFT * most):
                 break
-            made.append(KeyFrame(index, _detail(seen(index))))
+            made.append(KeyFrame(index, _completed(seen(index))))
             left = {other: _outside(motion, other, index, points) for other, points in left.items()}
     return made
 
@@ -152,10 +160,9 @@ def camera_between(motion: Motion, index: int, other: int) -> np.ndarray | None:
     return camera
 
 
-def _detail(seen: Seen) -> np.ndarray:
-    """The detail of a picture whose unseen part is synthesised: ``[H, W, 3]`` float16."""
-    picture = exemplar_fill(seen.picture, seen.unseen, seen.sure)
-    return (picture - low_frequencies(picture, len(picture))).astype(np.float16)
+def _completed(seen: Seen) -> np.ndarray:
+    """A picture with its unseen part synthesised: ``[H, W, 3]`` float16."""
+    return exemplar_fill(seen.picture, seen.unseen, seen.sure).astype(np.float16)
 
 
 def low_frequencies(picture: np.ndarray, height: int) -> np.ndarray:
@@ -164,8 +171,12 @@ def low_frequencies(picture: np.ndarray, height: int) -> np.ndarray:
     Args:
         height: of the whole picture.
     """
+    return enlarge_bilinear(_blurred(picture, height), picture.shape[:2])
+
+
+def _blurred(picture: np.ndarray, height: int) -> np.ndarray:
+    """The same, reduced as far as it has no detail."""
     sigma = LOW * height
     scale = max(1.0, sigma / 4)
-    size = picture.shape[:2]
-    small = tuple(max(1, round(side / scale)) for side in size)
-    return enlarge_bilinear(cv2.GaussianBlur(reduce_area(picture, small), (0, 0), sigma / scale), size)
+    small = tuple(max(1, round(side / scale)) for side in picture.shape[:2])
+    return cv2.GaussianBlur(reduce_area(picture, small), (0, 0), sigma / scale)

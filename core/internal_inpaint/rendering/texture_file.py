@@ -20,11 +20,11 @@ from internal_inpaint.rendering.texture import KeyFrame
 FORMAT = 1
 
 
-def write_keys(detail: Path, about: Path, key: str, frames: Sequence[KeyFrame]) -> None:
+def write_keys(file: Path, about: Path, key: str, frames: Sequence[KeyFrame]) -> None:
     """Write the key frames.
 
     Args:
-        detail, about: the ``.npy`` file and the JSON file that says what is in it.
+        file, about: the ``.npy`` file and the JSON file that says what is in it.
         key: identifies what they were made of.
 
     Raises:
@@ -33,17 +33,17 @@ def write_keys(detail: Path, about: Path, key: str, frames: Sequence[KeyFrame]) 
     about.unlink(missing_ok=True)
     indices, digest = [frame.index for frame in frames], 0
     if frames:
-        details = np.stack([frame.detail for frame in frames])
-        digest = zlib.crc32(details.tobytes())
-        with appearing(detail, str(detail)) as path:
-            np.save(path, details)
+        pictures = np.stack([frame.picture for frame in frames])
+        digest = zlib.crc32(pictures.tobytes())
+        with appearing(file, str(file)) as path:
+            np.save(path, pictures)
     else:
-        detail.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     with appearing(about, str(about)) as path:
         path.write_text(json.dumps({"format": FORMAT, "key": key, "frames": indices, "digest": digest}))
 
 
-def read_keys(detail: Path, about: Path, key: str, size: tuple[int, int]) -> list[KeyFrame] | None:
+def read_keys(file: Path, about: Path, key: str, size: tuple[int, int]) -> list[KeyFrame] | None:
     """What ``write_keys`` has written for ``key``; ``None`` if it is not there, not whole or of something else.
 
     Args:
@@ -56,9 +56,9 @@ def read_keys(detail: Path, about: Path, key: str, size: tuple[int, int]) -> lis
         indices = [int(index) for index in found["frames"]]
         if not indices:
             return []
-        details = np.load(detail, mmap_mode="r")
-        if (details.shape, details.dtype) != ((len(indices), *size, 3), np.float16):
+        pictures = np.load(file, mmap_mode="r")
+        if (pictures.shape, pictures.dtype) != ((len(indices), *size, 3), np.float16):
             return None
-        if zlib.crc32(np.ascontiguousarray(details)) == found["digest"]:
-            return [KeyFrame(index, plane) for index, plane in zip(indices, details, strict=True)]
+        if zlib.crc32(np.ascontiguousarray(pictures)) == found["digest"]:
+            return [KeyFrame(index, plane) for index, plane in zip(indices, pictures, strict=True)]
     return None
