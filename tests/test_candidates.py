@@ -326,6 +326,17 @@ def test_the_nearness_of_a_view_counts_its_own_frames():
     np.testing.assert_allclose(made.weights, alone.weights, atol=1e-6)
 
 
+def test_only_what_is_sought_is_searched():
+    state, motion = moving_hole(8, (7, 1)), panning(8, PAN)
+    whole, wanted = find(motion, state, 3), np.random.default_rng(0).random((COUNT, *SIZE)) < 0.5
+    part = find(motion, state, 3, sought=lambda box: wanted[:, *box])
+    of_hole = wanted[:, *part.box] & part.hidden
+    np.testing.assert_array_equal(part.frame[of_hole], whole.frame[of_hole])
+    np.testing.assert_array_equal(part.points[of_hole], whole.points[of_hole])
+    assert (part.frame[~wanted[:, *part.box] & part.hidden] == NOWHERE).all()
+    assert (part.frame[of_hole] != NOWHERE).any()
+
+
 def test_a_search_within_a_box_finds_what_the_whole_search_finds_there():
     state, motion = moving_hole(8, (7, 1)), panning(8, PAN)
     box = slice(20, 30), slice(30, 44)

@@ -78,6 +78,7 @@ def find_candidates(
     index: int,
     within: Box | None = None,
     longest: Sequence[int] = (LONGEST,) * COUNT,
+    sought: Callable[[Box], np.ndarray] | None = None,
 ) -> Found | None:
     """Search the candidates of a picture's hole.
 
@@ -88,6 +89,7 @@ def find_candidates(
         index: the picture.
         within: search only the pixels in this box.
         longest: frames to follow at most, by kind of candidate.
+        sought: ``[K, h, w]`` bool of a box, the pixels to search candidates of each kind for; default: all.
 
     Returns:
         ``None`` if there is no hidden pixel.
@@ -117,11 +119,14 @@ def find_candidates(
 
     frame = np.full((COUNT, *hole.shape), NOWHERE, np.int32)
     where = np.zeros((COUNT, *hole.shape, 2), np.float32)
+    chosen = np.ones((COUNT, len(points)), bool) if sought is None else sought(box)[:, hole]
     for kind, (follow, direction) in enumerate(KINDS):
-        sightings = follow(motion, shown, index, direction, points, longest[kind])
-        frame[kind][hole], where[kind][hole] = sightings.frame, sightings.points
-        there = ring_points + (sightings.points - points)[nearest]
-        frame[kind][ring] = _seen(sightings.frame[nearest], there, shown, motion.size)
+        seen_in, seen_at = np.full(len(points), NOWHERE, np.int32), points.copy()
+        sightings = follow(motion, shown, index, direction, points[chosen[kind]], longest[kind])
+        seen_in[chosen[kind]], seen_at[chosen[kind]] = sightings.frame, sightings.points
+        frame[kind][hole], where[kind][hole] = seen_in, seen_at
+        there = ring_points + (seen_at - points)[nearest]
+        frame[kind][ring] = _seen(seen_in[nearest], there, shown, motion.size)
         where[kind][ring] = there
     return Found(index, box, hole, ring, frame, where)
 

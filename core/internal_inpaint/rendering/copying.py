@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from internal_inpaint.methods.copying.network import chosen, mixed
-from internal_inpaint.motion.candidates import COUNT, Found, astray, find_candidates
+from internal_inpaint.motion.candidates import COUNT, Box, Found, astray, find_candidates
 from internal_inpaint.motion.compare import Candidates, compare_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
@@ -134,12 +135,13 @@ class ShotCopies:
         if self.plate is self.level:
             box = small.found.box
             return self._textured(_mixed(small, decision[box], smooth[box], smooth[box]))
-        found = self._found(self.plate, index, small.found.longest(self.views))
+        found = self._found(
+            self.plate, index, small.found.longest(self.views), self._enlarged(small, _near_valid(small))
+        )
         if found is None:
             return self._nothing_to_fill()
-        box, stray = found.box, np.zeros((*self.level.size, COUNT), np.float32)
-        stray[small.found.box] = np.moveaxis(small.stray, 0, 2)
-        there = self._compared(self.plate, found, np.moveaxis(enlarged_part(stray, self.size, box), 2, 0))
+        box = found.box
+        there = self._compared(self.plate, found, self._enlarged(small, small.stray)(box))
         decision = np.concatenate(
             [
                 enlarged_part(decision[..., channels], self.size, box, bicubic=channels.start == COUNT + 2)
@@ -172,8 +174,26 @@ class ShotCopies:
     def _compared(self, source: CopySource, found: Found, stray: np.ndarray) -> Candidates:
         return compare_candidates(found, stray, source.picture, self.contrast, self.views)
 
-    def _found(self, source: CopySource, index: int, longest: Sequence[int] = (LONGEST,) * COUNT) -> Found | None:
-        return find_candidates(source.motion, source.shown, np.asarray(source.state[index]), index, longest=longest)
+    def _found(
+        self,
+        source: CopySource,
+        index: int,
+        longest: Sequence[int] = (LONGEST,) * COUNT,
+        sought: Callable[[Box], np.ndarray] | None = None,
+    ) -> Found | None:
+        state = np.asarray(source.state[index])
+        return find_candidates(source.motion, source.shown, state, index, longest=longest, sought=sought)
+
+    def _enlarged(self, small: Candidates, planes: np.ndarray) -> Callable[[Box], np.ndarray]:
+        """Planes ``[K, h, w]`` of the level's candidates, in a box of the plate; of masks, whatever touches one."""
+        whole = np.zeros((*self.level.size, COUNT), np.float32)
+        whole[small.found.box] = np.moveaxis(planes, 0, 2)
+
+        def part(box: Box) -> np.ndarray:
+            large = np.moveaxis(enlarged_part(whole, self.size, box), 2, 0)
+            return large > 0 if planes.dtype == bool else large
+
+        return part
 
     @staticmethod
     def _nothing_to_fill() -> Filled:
@@ -181,6 +201,12 @@ class ShotCopies:
         nowhere = slice(0, 0), slice(0, 0)
         weights = np.zeros((0, 0, COUNT + 2), np.float32)
         return Filled(nowhere, np.zeros((0, 0, 3), np.float32), weights, np.zeros((0, 0), bool))
+
+
+def _near_valid(small: Candidates) -> np.ndarray:
+    """``[K, h, w]`` bool: where there is a candidate, or one beside it."""
+    kernel = np.ones((3, 3), np.uint8)
+    return np.stack([cv2.dilate(valid.astype(np.uint8), kernel) > 0 for valid in small.found.valid])
 
 
 def _undecided(index: int, planes: dict[str, Tensor]) -> np.ndarray:
