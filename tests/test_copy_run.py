@@ -252,6 +252,23 @@ def test_killed_while_the_motion_is_measured_it_ends_the_same(pan, tmp_path, mon
         assert bits(one) == bits(other)
 
 
+def test_killed_before_the_first_checkpoint_it_ends_the_same(pan, tmp_path, monkeypatch):
+    drawn, real = [], CopyTask.draw
+
+    def torn(task, *arguments):
+        drawn.append(1)
+        if len(drawn) == 4:
+            raise RuntimeError("killed")
+        return real(task, *arguments)
+
+    monkeypatch.setattr(CopyTask, "draw", torn)
+    assert run(pan, tmp_path, settings=TRACKS).returncode == 1
+    assert not list((tmp_path / "job" / "checkpoints").glob("*/step-*"))
+    again = finished(pan, tmp_path, settings=TRACKS)
+    for one, other in zip(again, pan.whole, strict=True):
+        assert bits(one) == bits(other)
+
+
 def test_stopped_in_training_it_ends_the_same(pan, tmp_path, monkeypatch):
     stop, drawn, real = [], [], CopyTask.draw
 
