@@ -18,9 +18,8 @@ from internal_inpaint.motion.candidates import COUNT, KINDS, Found, copied
 from internal_inpaint.motion.follow import follow_camera, follow_flow
 from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
 
-SMOOTH = (
-    1 / 240
-)  # radius over which light and misregistration are averaged, as a share of the height; 1.5 pixels or more
+# Radius over which light and misregistration are averaged, as a share of the frame's height; 1.5 pixels or more.
+SMOOTH = 1 / 240
 _SMOOTH_PIXELS = 480 * 270  # they are interpolated at most at this size
 _DECISIVE = 4  # power of the expected errors that the weights are inverse to: as sharp as the plate, and no noisier
 NOTHING = 0.7  # expected error of the smooth continuation, as a share of the shot's contrast

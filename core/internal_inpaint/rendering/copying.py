@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from internal_inpaint.methods.copying.network import chosen, mixed
-from internal_inpaint.motion.candidates import COUNT, Box, Found, astray, find_candidates
+from internal_inpaint.motion.candidates import COUNT, Box, Found, astray, find_candidates, points_of
 from internal_inpaint.motion.compare import Candidates, compare_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
 from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
@@ -27,10 +27,8 @@ from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_are
 
 _CACHED = 64  # pictures for which the masks of one size are kept
 _CACHED_BYTES = 256e6  # and at most this much
-_COPIED, _UNSEEN = (
-    0.7,
-    0.2,
-)  # shares of copies from which on there is no texture, and up to which there is nothing else
+# Shares of copies from which on there is no texture, and up to which there is nothing else.
+_COPIED, _UNSEEN = 0.7, 0.2
 _ALIKE, _OTHER = 0.5, 1.2  # of the contrast: low frequencies of the same thing, and of something else
 _SURE = 0.9  # share of copies from which on a texture may be made of them
 _FADE = 0.5  # share of copies below which their detail fades, and a pixel counts as unseen
@@ -99,8 +97,7 @@ class ShotCopies:
         if candidates is None:
             return np.zeros((0, 2), np.float32)
         box = candidates.found.box
-        rows, columns = np.nonzero(candidates.found.hidden & (candidates.weights.sum(axis=0) < _FADE))
-        return np.stack([columns + box[1].start, rows + box[0].start], axis=1).astype(np.float32)
+        return points_of(candidates.found.hidden & (candidates.weights.sum(axis=0) < _FADE), box)
 
     def _seen(self, index: int) -> Seen:
         """A picture with the best copies, before anything is learned."""
@@ -160,8 +157,7 @@ class ShotCopies:
         copied = np.maximum(filled.candidates.weights.sum(axis=0), filled.share)
         share = np.clip((_COPIED - copied) / (_COPIED - _UNSEEN), 0, 1) * filled.hidden
         rows, columns = np.nonzero(share)
-        points = np.stack([columns + filled.box[1].start, rows + filled.box[0].start], axis=1).astype(np.float32)
-        detail, low, there = self.texture.detail(filled.candidates.found.index, points)
+        detail, low, there = self.texture.detail(filled.candidates.found.index, points_of(share > 0, filled.box))
         picture = filled.picture.copy()
         soft = low_frequencies(picture, self.size[0])[rows, columns]
         differs = np.abs(soft - low).mean(axis=1) / self.contrast

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from internal_inpaint.motion.candidates import Box
 from internal_inpaint.resample import reduce_area, reduce_max
 
 SEARCHED_PIXELS = 240 * 135  # of the reduced picture, at most
@@ -24,8 +25,6 @@ _GUESSED = 0.1  # weight of what is not filled yet, and smooth, in the compariso
 _ALIGNED = 2  # pixels of the reduced picture by which a piece may move when it is aligned
 _BLENDED = 3  # pixels of the reduced picture over which pieces are blended
 _EVEN = 0.02  # gradient, in working space, that a flat edge counts as
-
-Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,8 @@ def _paste(result: np.ndarray, filled: np.ndarray, piece: _Piece, small: tuple[i
     box = tuple(slice(round(part.start * s), round(part.stop * s)) for part, s in zip(piece.box, scale, strict=True))
     sides = [part.stop - part.start for part in box]
     here = filled[box]
+    if here.all():
+        return
     reach = [int(np.ceil(_ALIGNED * s)) if s > 1 else 0 for s in scale]
     at = [
         min(round(corner * s), whole - side)
@@ -139,7 +140,7 @@ def _paste(result: np.ndarray, filled: np.ndarray, piece: _Piece, small: tuple[i
     source = result[top : top + sides[0], left : left + sides[1]].copy()
     # What is filled keeps its pixels, but for the seam.
     depth = cv2.distanceTransform(here.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    share = np.clip(1 - depth / (_BLENDED * min(scale)), 0, 1)[..., None] if not here.all() else np.zeros((*sides, 1))
+    share = np.clip(1 - depth / (_BLENDED * min(scale)), 0, 1)[..., None]
     result[box] = result[box] * (1 - share) + source * share
     filled[box] = True
 
