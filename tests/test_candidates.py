@@ -326,15 +326,40 @@ def test_the_nearness_of_a_view_counts_its_own_frames():
     np.testing.assert_allclose(made.weights, alone.weights, atol=1e-6)
 
 
-def test_only_what_is_sought_is_searched():
+def test_only_what_another_search_has_found_is_searched():
     state, motion = moving_hole(8, (7, 1)), panning(8, PAN)
     whole, wanted = find(motion, state, 3), np.random.default_rng(0).random((COUNT, *SIZE)) < 0.5
-    part = find(motion, state, 3, sought=lambda box: wanted[:, *box])
+    part = find(motion, state, 3, earliest=lambda box: np.where(wanted[:, *box], 0, NOWHERE))
     of_hole = wanted[:, *part.box] & part.hidden
     np.testing.assert_array_equal(part.frame[of_hole], whole.frame[of_hole])
     np.testing.assert_array_equal(part.points[of_hole], whole.points[of_hole])
     assert (part.frame[~wanted[:, *part.box] & part.hidden] == NOWHERE).all()
     assert (part.frame[of_hole] != NOWHERE).any()
+
+
+def test_no_frame_before_the_earliest_is_looked_at():
+    state, motion = moving_hole(12, (7, 1)), panning(12, PAN)
+    whole, late = find(motion, state, 3), 5
+    part = find(motion, state, 3, earliest=lambda box: np.full((COUNT, *SIZE), late)[:, *box])
+    distance = np.abs(part.frame - part.index)[part.valid]
+    assert len(distance)
+    assert distance.min() == late
+    nearer = whole.valid & part.valid & (np.abs(whole.frame - 3) < late)
+    assert nearer.any()
+    assert (part.frame != whole.frame)[nearer].all()
+
+
+def test_the_frames_that_a_larger_search_leaves_out_show_it_nothing():
+    # Slow holes, whose edges take many frames to leave: the case in which too many could be left out.
+    for velocity, length in (((7, 1), 8), ((1, 0), 60)):
+        state, motion = moving_hole(length, velocity), panning(length, (0.3, 0.0))
+        small = find(motion, state, length // 2)
+        whole = np.full((COUNT, *SIZE), NOWHERE, np.int32)
+        whole[:, *small.box] = small.earliest(1)
+        assert (whole > 1).any() or length < 10
+        again = find(motion, state, length // 2, earliest=lambda box, whole=whole: whole[:, *box])
+        np.testing.assert_array_equal(again.frame, small.frame)
+        np.testing.assert_array_equal(again.points[again.valid], small.points[small.valid])
 
 
 def test_a_search_within_a_box_finds_what_the_whole_search_finds_there():

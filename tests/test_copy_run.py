@@ -14,6 +14,7 @@ from running import frame, internal_inpaint, pixels, shot_options, status
 from shot_files import bits, write_image
 
 from clips import shared_folder
+from internal_inpaint.checkpoints import read_about
 from internal_inpaint.control import StopRequest
 from internal_inpaint.motion import measure
 from internal_inpaint.rendering.copying import ShotCopies
@@ -385,3 +386,49 @@ def test_weights_of_an_encoder_that_copying_does_not_use_are_named_in_a_warning(
     done = internal_inpaint("run", *job, "--quality", "draft", "--steps", "1", "--device", "cpu", "--vgg19", weights)
     assert done.returncode == 0, done.stderr
     assert "--vgg19 is not used" in done.stdout + done.stderr
+
+
+class TestADraft:
+    """It copies, and trains nothing until it is given time."""
+
+    def test_it_delivers_every_frame_and_asks_for_no_example(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("internal_inpaint.copy_training.hold_out", None)  # costs more than the copy
+        shot = _nothing_moves(tmp_path)
+        frames = finished(shot, tmp_path, settings=SETTINGS)
+        truth = [pixels(frame(shot.plate, number), "half")[0] for number in shot.frames]
+        for index, (found, wanted) in enumerate(zip(frames, truth, strict=True)):
+            hole = shot.holes[index] > 0
+            assert np.abs(found[hole] - wanted[hole]).mean() < 0.02, "the plate stands still: a copy is the truth"
+        summary = json.loads((tmp_path / "job" / "summary.json").read_text())
+        assert (summary["steps"], summary["psnr"]) == (0, None)
+        assert (tmp_path / "job" / "report.html").exists()
+
+    def test_it_says_that_nothing_was_trained(self, tmp_path):
+        done = run(_nothing_moves(tmp_path), tmp_path, settings=SETTINGS)
+        assert "copied what other frames show, without training" in done.stdout
+        assert "report: " in done.stdout
+
+    def test_with_time_it_goes_on_from_the_copy_with_the_whole_budget(self, tmp_path):
+        shot = _nothing_moves(tmp_path)
+        finished(shot, tmp_path, settings=SETTINGS)
+        finished(shot, tmp_path, settings=STEPS)
+        (newest,) = (tmp_path / "job" / "checkpoints").glob("*x*/step-*")
+        counters = read_about(newest).counters
+        assert (counters.step, counters.warm) == (3, False)
+        assert counters.history[0][0] == 0, "the copy is scored before the first step"
+
+    def test_after_a_change_of_the_matte_it_is_no_start(self, tmp_path):
+        shot = _nothing_moves(tmp_path)
+        finished(shot, tmp_path, settings=SETTINGS)
+        done = run(shot, tmp_path, "--grow", "2", settings=STEPS)
+        assert done.returncode == 0, done.stderr
+        (newest,) = (tmp_path / "job" / "checkpoints").glob("*x*/step-*")
+        assert not read_about(newest).counters.warm
+
+    def test_it_has_no_network_to_export(self, tmp_path):
+        finished(_nothing_moves(tmp_path), tmp_path, settings=SETTINGS)
+        model = tmp_path / "model.pt"
+        done = internal_inpaint("export", tmp_path / "job", "--format", "torchscript", "--output", model)
+        assert done.returncode == 2
+        assert "without training" in done.stderr
+        assert not model.exists()

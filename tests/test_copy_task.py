@@ -41,7 +41,7 @@ def numbered(number, count=2, crop=CROP):
 
 
 def task_of(make, track_bytes=0, held_out=()):
-    return CopyTask(TrainingConfig(method=TINY), CROP, SIZE, make, held_out, CPU, track_bytes)
+    return CopyTask(TrainingConfig(method=TINY), CROP, SIZE, make, lambda: held_out, CPU, track_bytes)
 
 
 def drawn(task, rng, count, batch=3, crop=CROP):

@@ -30,7 +30,7 @@ from internal_inpaint.rendering.trained_shot import TrainedLevel, TrainedShot
 from internal_inpaint.shot import WorkingSpace
 from internal_inpaint.shot.colour import curve
 from internal_inpaint.shot.shot import PictureData
-from internal_inpaint.shot.store import reduced_picture
+from internal_inpaint.shot.store import reduced_pictures
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -118,7 +118,7 @@ def rendered(shot, plate, alpha, runtime="torch"):
     levels = []
     for net, size in zip(shot.networks, shot.sizes, strict=True):
         with np.errstate(all="ignore"):
-            values, state = reduced_picture(data, size)
+            values, state = reduced_pictures(data, [size])[0]
         frames = np.where(state[..., None] == 0, shot.space.from_curve(values), np.float32(0))
         levels.append(TrainedLevel(method_of(ImplicitConfig(net.config)), net, frames[None], state[None]))
     trained = TrainedShot(levels, shot.space, shot.canvas)

@@ -168,15 +168,15 @@ def _run_job(options: argparse.Namespace, **mode: bool | str) -> None:
 def _print_result(result, folder: Path) -> None:
     if result.mattes:
         print(f"found the mattes in {result.matte_steps} steps, {result.matte_s:.0f} s: {result.mattes}")
-    if result.steps:
-        _print_training(result)
+    if result.contact_sheet:  # not of a propagation alone
+        _print_fill(result)
     print(f"job folder: {folder}")
 
 
-def _print_training(result) -> None:
+def _print_fill(result) -> None:
     trained = f"trained {result.steps} steps in {result.training_s:.0f} s"
     quality = f", validation PSNR {result.psnr:.2f} dB" if result.psnr is not None else ""
-    print(trained + quality)
+    print(trained + quality if result.steps else "copied what other frames show, without training")
     if result.frames:
         print(f"{result.frames} frames: {result.output}")
     print(f"contact sheet: {result.contact_sheet}")

@@ -222,8 +222,9 @@ def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Contex
     if checkpoint.parent == place:
         checkpoint = checkpoints.set_aside(place)
     # Another folder may be in training itself: minutes may have passed since its checkpoint was found.
-    trainer.counters.warm = checkpoints.read_newest(checkpoint, partial(checkpoints.start_from, trainer))
-    if not trainer.counters.warm:
+    fits = checkpoints.read_newest(checkpoint, partial(checkpoints.start_from, trainer))
+    trainer.counters.warm = fits and about_now(checkpoint).counters.step > 0
+    if not fits:
         context.events.tell(warning=f"{checkpoint} holds weights of another network: the training starts anew")
 
 
@@ -266,8 +267,8 @@ class _Reporter:
         self._events, self._levels = events, levels
         steps = [budget.steps for budget in budgets]
         self._steps = None if None in steps else sum(steps)
-        sizes = [budget.seconds or budget.steps for budget in budgets]
-        self._shares = [size / sum(sizes) for size in sizes]
+        sizes = [budget.steps if budget.seconds is None else budget.seconds for budget in budgets]
+        self._shares = [size / sum(sizes) if sum(sizes) else 1 / len(sizes) for size in sizes]
         self._number, self._steps_before = 0, 0
 
     def begin(self, number: int, trainer: Trainer) -> None:

@@ -97,12 +97,14 @@ def budgets_of(job: Job, levels: tuple[Level, ...], device: torch.device, starts
 def _is_warm(start: Start, level: Level) -> bool:
     """Whether a level's training continues that of another shot, now or since an earlier attempt.
 
-    Weights of another network are no start: the training begins anew, and takes its whole budget.
+    Untrained weights and those of another network are no start: the training begins anew, and takes its whole budget.
     """
     if start.checkpoint is None:
         return False
     about = about_now(start.checkpoint)
-    return about.counters.warm if start.same else about.config.method.network == level.config.method.network
+    if start.same:
+        return about.counters.warm
+    return about.counters.step > 0 and about.config.method.network == level.config.method.network
 
 
 def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Start]:

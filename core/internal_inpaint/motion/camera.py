@@ -57,6 +57,9 @@ def mapped(camera: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     That is what it maps to infinity and what lies behind it, which would otherwise come back mirrored.
     """
-    at = np.column_stack([points.astype(np.float64), np.ones(len(points))]) @ camera.T
-    before = at[:, 2:] > 1e-9
-    return np.where(before, at[:, :2] / np.where(before, at[:, 2:], 1), _FAR).clip(-_FAR, _FAR).astype(np.float32)
+    if not len(points):
+        return np.zeros((0, 2), np.float32)
+    at = cv2.perspectiveTransform(np.asarray(points, np.float32)[None], camera)[0]
+    before = points @ camera[2, :2].astype(np.float32) + np.float32(camera[2, 2]) > 1e-9
+    at[~before] = _FAR
+    return at.clip(-_FAR, _FAR)

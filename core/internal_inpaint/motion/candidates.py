@@ -31,7 +31,7 @@ KINDS = ((follow_flow, PAST), (follow_flow, FUTURE), (follow_camera, PAST), (fol
 COUNT = len(KINDS)
 RING = 1 / 60  # width of the ring, as a share of the frame's height; at least ``_LEAST_RING`` pixels
 _LEAST_RING = 4
-_LATER = 16  # frames
+_LATER, _EARLIER = 16, 2  # frames
 
 Box = tuple[slice, slice]
 
@@ -57,6 +57,10 @@ class Found:
     points: np.ndarray
 
     @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in (self.hidden, self.ring, self.frame, self.points))
+
+    @property
     def valid(self) -> np.ndarray:
         """``[K, h, w]`` bool."""
         return self.frame != NOWHERE
@@ -70,6 +74,16 @@ class Found:
         # Their margin beside a hole is wider: a slow one takes longer to leave it.
         return tuple(min(LONGEST, 2 * int(frames) + _LATER) if frames else 0 for frames in farthest)
 
+    def earliest(self, views: int) -> np.ndarray:
+        """``[K, h, w]`` int32: frames before which the same search in larger pictures need not look for a pixel.
+
+        ``NOWHERE``: no frame shows it, nor one of the pixels beside it.
+        """
+        frames = np.where(self.valid, np.abs(self.frame - self.index) // views, LONGEST + 1).astype(np.float32)
+        nearest = np.stack([cv2.erode(of_kind, np.ones((3, 3), np.uint8)) for of_kind in frames]).astype(np.int32)
+        # Their hole has a finer edge: one that moves out of it slowly is seen a little earlier.
+        return np.where(nearest > LONGEST, NOWHERE, np.maximum(0, nearest - nearest // 4 - _EARLIER)).astype(np.int32)
+
 
 def find_candidates(
     motion: Motion,
@@ -78,7 +92,7 @@ def find_candidates(
     index: int,
     within: Box | None = None,
     longest: Sequence[int] = (LONGEST,) * COUNT,
-    sought: Callable[[Box], np.ndarray] | None = None,
+    earliest: Callable[[Box], np.ndarray] | None = None,
 ) -> Found | None:
     """Search the candidates of a picture's hole.
 
@@ -89,7 +103,7 @@ def find_candidates(
         index: the picture.
         within: search only the pixels in this box.
         longest: frames to follow at most, by kind of candidate.
-        sought: ``[K, h, w]`` bool of a box, the pixels to search candidates of each kind for; default: all.
+        earliest: ``[K, h, w]`` int32 of a box (``Found.earliest``); default: any frame may show any pixel.
 
     Returns:
         ``None`` if there is no hidden pixel.
@@ -116,11 +130,13 @@ def find_candidates(
 
     frame = np.full((COUNT, *hole.shape), NOWHERE, np.int32)
     where = np.zeros((COUNT, *hole.shape, 2), np.float32)
-    chosen = np.ones((COUNT, len(points)), bool) if sought is None else sought(box)[:, hole]
+    begin = None if earliest is None else earliest(box)[:, hole]
     for kind, (follow, direction) in enumerate(KINDS):
         seen_in, seen_at = np.full(len(points), NOWHERE, np.int32), points.copy()
-        sightings = follow(motion, shown, index, direction, points[chosen[kind]], longest[kind])
-        seen_in[chosen[kind]], seen_at[chosen[kind]] = sightings.frame, sightings.points
+        sought = slice(None) if begin is None else np.flatnonzero(begin[kind] != NOWHERE)
+        first = None if begin is None else begin[kind][sought]
+        sightings = follow(motion, shown, index, direction, points[sought], longest[kind], first)
+        seen_in[sought], seen_at[sought] = sightings.frame, sightings.points
         frame[kind][hole], where[kind][hole] = seen_in, seen_at
         there = ring_points + (seen_at - points)[nearest]
         frame[kind][ring] = _seen(seen_in[nearest], there, shown, motion.size)

@@ -16,7 +16,7 @@ import numpy as np
 
 from internal_inpaint.motion.candidates import COUNT, KINDS, Found, copied
 from internal_inpaint.motion.follow import follow_camera, follow_flow
-from internal_inpaint.resample import enlarge_bilinear, push_pull, reduce_area
+from internal_inpaint.resample import as_float32, enlarge_bilinear, push_pull, reduce_area
 
 # Radius over which light and misregistration are averaged, as a share of the frame's height; 1.5 pixels or more.
 SMOOTH = 1 / 240
@@ -80,7 +80,7 @@ def compare_candidates(
         views: pictures per frame.
     """
     colours, valid = copied(found, picture), found.valid
-    here = np.asarray(picture(found.index)[found.box], np.float32)
+    here = as_float32(picture(found.index)[found.box])
     sigma = max(1.5, SMOOTH * len(picture(found.index)))
     light, errors = np.zeros_like(colours), np.zeros(valid.shape, np.float32)
     for kind in range(COUNT):

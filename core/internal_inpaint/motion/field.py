@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from internal_inpaint.motion.camera import resized_camera
+from internal_inpaint.resample import as_float32
 
 PAST, FUTURE = 0, 1
 STEP = (-1, 1)  # frames, by direction
@@ -124,8 +125,10 @@ def sample(image: np.ndarray, points: np.ndarray, interpolation: int = cv2.INTER
     high = np.ceil([points[:, axis].max() for axis in (0, 1)]).astype(np.int64) + margin + 1
     left, top = (int(v) for v in np.clip(low, 0, (width - 1, height - 1)))
     right, bottom = (int(v) for v in np.clip(high, (left + 1, top + 1), (width, height)))
-    part = np.ascontiguousarray(image[top:bottom, left:right], np.float32)
-    padded = np.concatenate([points, np.zeros((-count % _COLUMNS, 2), np.float32) + points[:1]])
-    x, y = (np.ascontiguousarray(padded[:, axis].reshape(-1, _COLUMNS), np.float32) for axis in (0, 1))
-    found = cv2.remap(part, x - left, y - top, interpolation, borderMode=cv2.BORDER_REPLICATE)
+    part = as_float32(image[top:bottom, left:right])
+    at = np.zeros((count + -count % _COLUMNS, 2), np.float32)
+    # By axis here, too: rows of two are slow to subtract from.
+    for axis, first in enumerate((left, top)):
+        np.subtract(points[:, axis], np.float32(first), out=at[:count, axis])
+    found = cv2.remap(part, at.reshape(-1, _COLUMNS, 2), None, interpolation, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(-1, image.shape[2])[:count]

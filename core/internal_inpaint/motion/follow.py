@@ -52,6 +52,7 @@ def follow_flow(
     direction: int,
     points: np.ndarray,
     longest: int = LONGEST,
+    earliest: np.ndarray | None = None,
 ) -> Sightings:
     """Follow points from picture to picture along the flow.
 
@@ -64,6 +65,7 @@ def follow_flow(
         direction: ``PAST`` or ``FUTURE``.
         points: ``[P, 2]`` float32.
         longest: frames that they are followed at most.
+        earliest: ``[P]`` int32, frames before which each is not looked for; default: it may be seen in the next one.
     """
     search, active, at, current = _Search(motion, index, points), np.arange(len(points)), points, index
     for distance in range(1, longest + 1):
@@ -72,9 +74,14 @@ def follow_flow(
             break
         at = motion.carried(current, direction, at)
         inside, current = is_inside(at, motion.size), following
-        active, at = active[inside], at[inside]
-        left = ~search.look(current, distance, active, at, at_nearest(shown(current), at))
-        active, at = active[left], at[left]
+        active, at = active[inside], at.compress(inside, axis=0)
+        due = np.arange(len(active)) if earliest is None else np.flatnonzero(earliest[active] <= distance)
+        if len(due):
+            there = at.take(due, axis=0)
+            over = search.look(current, distance, active[due], there, at_nearest(shown(current), there))
+            left = np.ones(len(active), bool)
+            left[due] = ~over
+            active, at = active[left], at.compress(left, axis=0)
     return search.found
 
 
@@ -85,6 +92,7 @@ def follow_camera(
     direction: int,
     points: np.ndarray,
     longest: int = LONGEST,
+    earliest: np.ndarray | None = None,
 ) -> Sightings:
     """Follow points along the camera's motion, the product of the homographies; as ``follow_flow``.
 
@@ -96,10 +104,16 @@ def follow_camera(
         if following is None:
             break
         camera, current = motion.camera(current, direction) @ camera, following
-        there = mapped(camera, points[active])
+        due = slice(None) if earliest is None else earliest[active] <= distance
+        looked = active[due]
+        if not len(looked):
+            continue
+        there = mapped(camera, points.take(looked, axis=0))
         seen = is_inside(there, motion.size)
-        seen[seen] = at_nearest(shown(current), there[seen])
-        active = active[~search.look(current, distance, active, there, seen)]
+        seen[seen] = at_nearest(shown(current), there.compress(seen, axis=0))
+        over = np.zeros(len(points), bool)
+        over[looked[search.look(current, distance, looked, there, seen)]] = True
+        active = active[~over[active]]
     return search.found
 
 
@@ -122,7 +136,8 @@ class _Search:
         first = seen & (self.found.frame[active] == NOWHERE)
         self._until[active[first]] = 2 * distance + PATIENCE
         noted = seen if sharp else first
-        self.found.frame[active[noted]], self.found.points[active[noted]] = picture, at[noted]
+        self.found.frame[active[noted]] = picture
+        self.found.points[active[noted]] = at.compress(noted, axis=0)
         return (seen & sharp) | (self._until[active] <= distance)
 
 
@@ -164,4 +179,5 @@ def is_inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def at_nearest(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values of a plane ``[h, w]`` at the pixels nearest to points in it."""
-    return plane[np.rint(points[:, 1]).astype(np.int64), np.rint(points[:, 0]).astype(np.int64)]
+    nearest = np.rint(points).astype(np.int64)
+    return plane.ravel()[nearest[:, 1] * plane.shape[1] + nearest[:, 0]]

@@ -25,7 +25,7 @@ from internal_inpaint.motion.field import STEP, MotionField, sample
 from internal_inpaint.motion.flow import warp
 from internal_inpaint.motion.follow import shows
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.resample import push_pull
+from internal_inpaint.resample import as_float32, push_pull
 
 NEAR = 0.2  # standard deviation of a track's distance from the real hole, as a share of the frame's sides
 DRIFT = 0.75  # maximum drift of a track in pixels per frame, in addition to the motion of its own mattes
@@ -283,7 +283,7 @@ class _HiddenMotion:
         return points + sample(self._flow(index, direction), points)
 
     def _completed(self, index: int, direction: int) -> np.ndarray:
-        flow = np.asarray(self._motion.flow[index, direction], np.float32)
+        flow = as_float32(self._motion.flow[index, direction])
         here, there = self._margin(index), self._margin(index + STEP[direction] * self._motion.views)
         hidden = (here > 0) | (warp(there.astype(np.float32), flow) > 0.01)
         return push_pull(flow, (self._motion.trusted[index, direction] > 0) & ~hidden)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,13 +19,13 @@ from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.motion.candidates import COUNT, Box, Found, astray, find_candidates, points_of
 from internal_inpaint.motion.compare import Candidates, compare_candidates
 from internal_inpaint.motion.field import Motion, resized_motion
-from internal_inpaint.motion.follow import LONGEST, NOWHERE, shows
+from internal_inpaint.motion.follow import NOWHERE, shows
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.texture import KeyFrame, Seen, Texture, low_frequencies, make_keys
-from internal_inpaint.resample import enlarge_bicubic, enlarged_part, reduce_area
+from internal_inpaint.resample import as_float32, enlarge_bicubic, enlarged_part, reduce_area
 
-_CACHED = 64  # pictures for which the masks of one size are kept
-_CACHED_BYTES = 256e6  # and at most this much
+_MASK_BYTES = 256e6  # of the masks of one size that are kept
+_FOUND_BYTES = 256e6  # of the candidates that are kept
 # Shares of copies from which on there is no texture, and up to which there is nothing else.
 _COPIED, _UNSEEN = 0.7, 0.2
 _ALIKE, _OTHER = 0.5, 1.2  # of the contrast: low frequencies of the same thing, and of something else
@@ -48,11 +47,28 @@ class CopySource:
         self.frames, self.state = frames, state
         self.size: tuple[int, int] = tuple(state.shape[1:])
         self.motion = resized_motion(motion, self.size)
-        kept = int(max(2, min(_CACHED, _CACHED_BYTES // max(1, state[0].size))))
+        kept = int(max(2, _MASK_BYTES // max(1, state[0].size)))
         self.shown = lru_cache(kept)(lambda index: shows(np.asarray(state[index])))
+        self._found: dict[int, tuple[Found, np.ndarray] | None] = {}
+        self._found_bytes = 0
 
     def picture(self, index: int) -> np.ndarray:
         return self.frames[index]
+
+    def searched(self, index: int) -> tuple[Found, np.ndarray] | None:
+        """The candidates of a picture's hole, and how far they come out astray; ``None`` without a hole.
+
+        They are kept as far as memory allows: texture, confidence, previews and rendering all ask for them.
+        """
+        if index in self._found:
+            return self._found[index]
+        found = find_candidates(self.motion, self.shown, np.asarray(self.state[index]), index)
+        result = None if found is None else (found, astray(found, self.motion))
+        # What came first stays: all of these go through the shot from its beginning.
+        if self._found_bytes < _FOUND_BYTES:
+            self._found[index] = result
+            self._found_bytes += 0 if result is None else found.nbytes + result[1].nbytes
+        return result
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class ShotCopies:
 
     def _seen(self, index: int) -> Seen:
         """A picture with the best copies, before anything is learned."""
-        filled = self.fill(_undecided, index)
+        filled = self.fill(None, index)
         picture, known = np.array(self.plate.frames[index], np.float32), self.plate.state[index] == PixelState.KNOWN
         unseen, sure = np.zeros(self.size, bool), np.array(known)
         if filled.candidates is None:
@@ -114,31 +130,39 @@ class ShotCopies:
 
     def candidates(self, index: int) -> Candidates | None:
         """The candidates of a picture's hole at the level; ``None`` without a hole."""
-        found = self._found(self.level, index)
-        return None if found is None else self._compared(self.level, found, astray(found, self.level.motion))
+        searched = self.level.searched(index)
+        return None if searched is None else self._compared(self.level, *searched)
 
-    def fill(self, decide: Callable[[int, dict[str, Tensor]], np.ndarray], index: int) -> Filled:
+    def fill(self, decide: Callable[[int, dict[str, Tensor]], np.ndarray] | None, index: int) -> Filled:
         """Fill a picture's hole.
 
         Args:
-            decide: gives ``[h, w, K + 5]`` (``CopyMethod.decide``) for a picture and its planes.
+            decide: gives ``[h, w, K + 5]`` (``CopyMethod.decide``) for a picture and its planes; ``None``: nothing
+                is learned yet.
             index: the picture.
         """
-        smooth = np.asarray(self.level.frames[index], np.float32)
-        small = self.candidates(index)
-        if small is None:
+        searched = self.level.searched(index)
+        if searched is None:
             return self._nothing_to_fill()
-        decision = decide(index, planes_of(small, smooth))
-        if self.plate is self.level:
-            box = small.found.box
-            return self._textured(_mixed(small, decision[box], smooth[box], smooth[box]))
-        found = self._found(
-            self.plate, index, small.found.longest(self.views), self._enlarged(small, _near_valid(small))
+        small, stray = searched
+        smooth, at_level = as_float32(self.level.frames[index]), self.plate is self.level
+        compared = self._compared(self.level, small, stray) if at_level or decide is not None else None
+        decision = _undecided(smooth) if decide is None else decide(index, planes_of(compared, smooth))
+        if at_level:
+            box = small.box
+            return self._textured(_mixed(compared, decision[box], smooth[box], smooth[box]))
+        found = find_candidates(
+            self.plate.motion,
+            self.plate.shown,
+            np.asarray(self.plate.state[index]),
+            index,
+            longest=small.longest(self.views),
+            earliest=self._nearest(small, small.earliest(self.views)),
         )
         if found is None:
             return self._nothing_to_fill()
         box = found.box
-        there = self._compared(self.plate, found, self._enlarged(small, small.stray)(box))
+        there = self._compared(self.plate, found, self._enlarged(small, stray)(box))
         decision = np.concatenate(
             [
                 enlarged_part(decision[..., channels], self.size, box, bicubic=channels.start == COUNT + 2)
@@ -146,7 +170,7 @@ class ShotCopies:
             ],
             axis=2,
         )
-        here = np.asarray(self.plate.frames[index][box], np.float32)
+        here = as_float32(self.plate.frames[index][box])
         filled = _mixed(there, decision, enlarged_part(smooth, self.size, box), here)
         return self._textured(_with_detail(filled, self.level.size[0] / self.size[0]))
 
@@ -170,24 +194,27 @@ class ShotCopies:
     def _compared(self, source: CopySource, found: Found, stray: np.ndarray) -> Candidates:
         return compare_candidates(found, stray, source.picture, self.contrast, self.views)
 
-    def _found(
-        self,
-        source: CopySource,
-        index: int,
-        longest: Sequence[int] = (LONGEST,) * COUNT,
-        sought: Callable[[Box], np.ndarray] | None = None,
-    ) -> Found | None:
-        state = np.asarray(source.state[index])
-        return find_candidates(source.motion, source.shown, state, index, longest=longest, sought=sought)
-
-    def _enlarged(self, small: Candidates, planes: np.ndarray) -> Callable[[Box], np.ndarray]:
-        """Planes ``[K, h, w]`` of the level's candidates, in a box of the plate; of masks, whatever touches one."""
+    def _enlarged(self, small: Found, planes: np.ndarray) -> Callable[[Box], np.ndarray]:
+        """Planes ``[K, h, w]`` of the level's candidates, in a box of the plate."""
         whole = np.zeros((*self.level.size, COUNT), np.float32)
-        whole[small.found.box] = np.moveaxis(planes, 0, 2)
+        whole[small.box] = np.moveaxis(planes, 0, 2)
 
         def part(box: Box) -> np.ndarray:
-            large = np.moveaxis(enlarged_part(whole, self.size, box), 2, 0)
-            return large > 0 if planes.dtype == bool else large
+            return np.moveaxis(enlarged_part(whole, self.size, box), 2, 0)
+
+        return part
+
+    def _nearest(self, small: Found, planes: np.ndarray) -> Callable[[Box], np.ndarray]:
+        """As ``_enlarged``, of numbers that have no mean; ``NOWHERE`` outside the level's candidates."""
+        whole = np.full((COUNT, *self.level.size), NOWHERE, planes.dtype)
+        whole[:, *small.box] = planes
+
+        def part(box: Box) -> np.ndarray:
+            rows, columns = (
+                (2 * np.arange(of_box.start, of_box.stop) + 1) * coarse // (2 * fine)
+                for of_box, coarse, fine in zip(box, self.level.size, self.size, strict=True)
+            )
+            return whole[:, rows[:, None], columns]
 
         return part
 
@@ -199,15 +226,9 @@ class ShotCopies:
         return Filled(nowhere, np.zeros((0, 0, 3), np.float32), weights, np.zeros((0, 0), bool))
 
 
-def _near_valid(small: Candidates) -> np.ndarray:
-    """``[K, h, w]`` bool: where there is a candidate, or one beside it."""
-    kernel = np.ones((3, 3), np.uint8)
-    return np.stack([cv2.dilate(valid.astype(np.uint8), kernel) > 0 for valid in small.found.valid])
-
-
-def _undecided(index: int, planes: dict[str, Tensor]) -> np.ndarray:
-    """What an untrained network decides."""
-    return np.zeros((*planes["weights"].shape[1:], COUNT + 5), np.float32)
+def _undecided(smooth: np.ndarray) -> np.ndarray:
+    """What is decided before anything is learned: no weight changes, and what is invented is smooth."""
+    return np.concatenate([np.zeros((*smooth.shape[:2], COUNT + 2), np.float32), smooth], axis=2)
 
 
 @dataclass(frozen=True)

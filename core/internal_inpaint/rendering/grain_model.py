@@ -46,6 +46,9 @@ class _Group:
     pixels: int
 
 
+_MOST_PIXELS = 400_000  # of the blocks, for the strength
+
+
 def measure_grain(pairs: Iterable[tuple[PlatePicture, PlatePicture]]) -> GrainModel:
     """Measure the grain of a plate.
 
@@ -118,8 +121,10 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 def _by_brightness(difference: np.ndarray, blocks: Blocks, steps: QuantisationSteps, channel: int) -> Table:
     """Covariances by the brightness of one channel and by gradient."""
-    usable = blocks.usable
-    brightness, gradient, difference = blocks.brightness[usable], blocks.gradient[usable], difference[usable]
+    usable = np.flatnonzero(blocks.usable)
+    usable = usable[:: max(1, len(usable) // _MOST_PIXELS)]
+    brightness, difference = (plane.reshape(-1, 3)[usable] for plane in (blocks.brightness, difference))
+    gradient = blocks.gradient.ravel()[usable]
     own = brightness[:, channel]
     low, high = np.quantile(own, [0.002, 0.998])
     knots = np.linspace(low, max(high, low + 1e-3), _KNOTS)

@@ -15,7 +15,7 @@ from internal_inpaint.methods.base import Method
 from internal_inpaint.pixel_state import PixelState
 from internal_inpaint.rendering.copying import Filled, ShotCopies
 from internal_inpaint.rendering.inference import enlarge, fill_frame
-from internal_inpaint.resample import reduce_max
+from internal_inpaint.resample import as_float32, reduce_max
 from internal_inpaint.shot import WorkingSpace
 
 PREVIEW_PIXELS = 2048 * 1152  # plates with more are previewed at the size that they are learned at
@@ -144,10 +144,10 @@ class TrainedShot:
         if self.copies is None:
             return self._fill(len(self.levels) - 1, index, wanted), None
         # The matte's soft edge may reach farther than the hole of the store: there the plate shows.
-        picture = np.array(self.copies.plate.frames[index], np.float32)
+        picture = np.array(as_float32(self.copies.plate.frames[index]))
         # All of it: mixing, too, differs in its last bits with the number of threads.
         with one_thread():
-            filled = self.copies.fill(self._decide, index)
+            filled = self.copies.fill(self._decide if self.levels[0].steps else None, index)
         np.copyto(picture[filled.box], filled.picture, where=filled.hidden[..., None])
         return torch.from_numpy(picture), filled
 

@@ -21,6 +21,11 @@ class Budget:
         if self.steps is None and self.seconds is None:
             raise ValueError("a budget needs steps, seconds or both")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no time for any step: the untrained network is all that is wanted."""
+        return 0 in (self.steps, self.seconds)
+
     def progress(self, step: int, seconds: float) -> float:
         """Share of the budget that is used, 0 to 1. A budget in steps alone depends only on ``step``."""
         by_steps = step / self.steps if self.steps is not None else 0.0

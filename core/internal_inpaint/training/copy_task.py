@@ -54,7 +54,7 @@ class CopyTask(Task):
         crop: (height, width) of the examples.
         size: (height, width) of the frames.
         examples: makes the examples of a track by its number; called from another thread.
-        held_out: the examples of the validation.
+        held_out: gives the examples of the validation, always the same.
         device: of the batches.
         track_bytes: memory of one track's examples.
     """
@@ -65,13 +65,13 @@ class CopyTask(Task):
         crop: tuple[int, int],
         size: tuple[int, int],
         examples: Callable[[int], Sequence[Example]],
-        held_out: Sequence[Example],
+        held_out: Callable[[], Sequence[Example]],
         device: torch.device,
         track_bytes: int = 0,
     ) -> None:
         self._kept = int(min(TRACKS, max(FEWEST_TRACKS, POOL_BYTES // max(1, track_bytes))))
         self.config, self.crop, self.size, self.device = config, crop, size, device
-        self.held_out = list(held_out)
+        self._held_out = held_out
         self._make, self._waits = examples, device.type == "cpu"
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[int, Future] = {}
@@ -82,7 +82,7 @@ class CopyTask(Task):
     @property
     def scored_holes(self) -> int:
         """Holes of a validation."""
-        return len(self.held_out)
+        return len(self._held_out())
 
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         return batch_size(self.config, self.crop, self.device.type == "cuda"), self.crop
@@ -96,9 +96,9 @@ class CopyTask(Task):
 
     def score(self, fill: Callable[[Clip], Tensor]) -> float | None:
         """PSNR in dB inside the held-out holes, in working space, whose range is 2; ``None`` without such pixels."""
-        pairs = []
-        for start in range(0, len(self.held_out), SCORED_AT_ONCE):
-            clip = _clip(self.held_out[start : start + SCORED_AT_ONCE], self.crop, self.device)
+        pairs, examples = [], self._held_out()
+        for start in range(0, len(examples), SCORED_AT_ONCE):
+            clip = _clip(examples[start : start + SCORED_AT_ONCE], self.crop, self.device)
             with torch.no_grad():
                 output = fill(clip)
             pairs.append((output, clip.pixels[:, 0], (clip.synthetic * clip.known)[:, 0]))

@@ -88,7 +88,7 @@ class Trainer:
         return budget.less(self.task.reserved_seconds()).progress(self.counters.step, self.counters.seconds)
 
     def run(self, budget: Budget, hooks: Hooks) -> bool:
-        """Train until the budget is used or validation has stopped improving.
+        """Train until the budget is used or validation has stopped improving. A budget of nothing scores nothing.
 
         Returns:
             True when done, False when ``hooks.should_stop`` asked for a stop. In both cases a checkpoint was
@@ -102,6 +102,9 @@ class Trainer:
         schedule = Schedule(self.recipe.schedule, end=counters.schedule_end)
         if counters.history and schedule.done(self.progress(budget)) and not self.task.pending(1.0):
             return True  # an earlier run has finished this training
+        if budget.is_empty and not counters.step:
+            hooks.checkpoint(self)
+            return True
         self._last_good = self._snapshot()
         start = clock() - counters.seconds
         reported = saved = clock()
