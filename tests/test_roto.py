@@ -13,7 +13,7 @@ from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
 from internal_inpaint.roto.sampling import Labelled, MatteSampler
-from internal_inpaint.roto.tracking import tracked
+from internal_inpaint.roto.tracking import tracked, without_small_holes
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks
 from internal_inpaint.training.trainer import Trainer
@@ -151,6 +151,33 @@ def test_components_are_kept_by_where_the_object_was_expected():
     nowhere = np.zeros_like(carried)
     assert tracked(probability, nowhere, 100)[45, 45] > 0
     assert tracked(0.4 * probability, nowhere, 100).max() == 0
+
+
+def test_a_fragment_of_the_background_does_not_lead_a_matte_away():
+    """It touched the object once, and the guess carries it on."""
+    probability, carried = np.zeros((2, 80, 80), np.float32)
+    probability[10:30, 10:30] = probability[50:56, 60:66] = 0.9
+    carried[10:30, 11:31] = carried[50:56, 60:66] = 1
+    kept = tracked(probability, carried, 400)
+    assert kept[20, 20] > 0
+    assert kept[53, 63] == 0
+    # Two objects of a size are two objects.
+    probability[50:64, 60:74] = carried[50:64, 60:74] = 1
+    assert tracked(probability, carried, 400)[53, 63] > 0
+
+
+def test_small_holes_of_a_matte_are_filled_and_large_ones_are_not():
+    matte = np.zeros((60, 60), np.float32)
+    matte[10:50, 10:50] = 0.9
+    matte[20:22, 20:23] = 0.1  # an eye
+    matte[30:40, 30:40] = 0  # between the limbs
+    matte[10:12, 30:32] = 0  # at the edge: a notch is no hole
+    filled = without_small_holes(matte)
+    assert (filled[20:22, 20:23] == 1).all()
+    filled[20:22, 20:23] = 0.1
+    np.testing.assert_array_equal(filled, matte)
+    assert without_small_holes(np.zeros((9, 9), np.float32)).max() == 0
+    assert (without_small_holes(np.ones((9, 9), np.float32)) == 1).all()
 
 
 def test_a_second_reference_frame_helps_where_the_first_says_nothing(tmp_path):

@@ -19,6 +19,7 @@ from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.labels import Frames, Labels
 from internal_inpaint.roto.result import Propagated, check_inputs, finish, finished, inputs_fingerprint
 from internal_inpaint.roto.task import RotoTask
+from internal_inpaint.roto.tracking import without_small_holes
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
@@ -130,7 +131,7 @@ def _predict(
             mattes[index], task.found[index] = np.clip(references[index], 0, 1), 1.0
         else:
             found, task.found[index] = task.find(network, index, None, mirror=True)
-            mattes[index] = _shaped(task.frames.enlarged(found), config)
+            mattes[index] = without_small_holes(_shaped(task.frames.enlarged(found), config))
         task.predicted += 1
         now, stopping = hooks.clock(), hooks.should_stop()
         counters.seconds = now - start

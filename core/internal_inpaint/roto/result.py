@@ -16,7 +16,7 @@ from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.tracking import lower_where_absent, near_edge
 from internal_inpaint.training.budget import Budget
 
-VERSION = 1  # of the procedure: results of other versions are not reused
+VERSION = 2  # of the procedure: results of other versions are not reused
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 COMPONENT_THRESHOLD = 0.3  # pixels with a higher probability form connected components
 ABSENT_LIMIT = 0.3  # upper limit of the confidence of an empty matte if the object did not leave through the edge
 MIN_AREA = 8  # pixels of a component
+FRAGMENT = 0.2  # of the largest component's area: smaller ones lead nowhere, they are kept only beside larger ones
+SMALL_HOLE = 0.01  # of the object's area
 
 
 def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) -> np.ndarray:
@@ -25,7 +27,7 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
         return np.zeros_like(probability)
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     sums = np.bincount(labels.ravel(), weights=probability.ravel().astype(np.float64), minlength=count)
-    object_expected = expected > 0.5
+    object_expected = _without_fragments(expected > 0.5)
     if object_expected.any():
         reach = max(5.0, 0.2 * float(object_expected.sum()) ** 0.5)
         distance = cv2.distanceTransform((~object_expected).astype(np.uint8), cv2.DIST_L2, 3)
@@ -39,6 +41,33 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
     inside = selected[labels]
     soft_edge = (probability <= COMPONENT_THRESHOLD) & _near(inside)
     return np.where(inside | soft_edge, probability, np.float32(0))
+
+
+def _without_fragments(mask: np.ndarray) -> np.ndarray:
+    """The large components of a mask.
+
+    A piece of the background that once touched the object would otherwise stay with it for the rest of the shot.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count == 1:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA]
+    large = areas >= FRAGMENT * areas[1:].max()
+    large[0] = False
+    return large[labels]
+
+
+def without_small_holes(matte: np.ndarray) -> np.ndarray:
+    """A matte ``[h, w]`` 0..1 that is 1 also in small holes: an eye or a mouth is a part of the object.
+
+    Between an object's limbs there are larger ones.
+    """
+    inside = matte > 0.5
+    around = np.pad(~inside, 1, constant_values=True).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(around, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= SMALL_HOLE * inside.sum()
+    small[0] = False  # the object itself
+    return np.where(small[labels][1:-1, 1:-1], np.float32(1), matte)
 
 
 def _near(mask: np.ndarray) -> np.ndarray:
