@@ -64,8 +64,8 @@ def test_every_frame_gets_a_matte_and_the_drawn_one_stays_as_drawn(sample, finis
         assert (spec.x, spec.y, spec.width, spec.full_width) == (wanted.x, wanted.y, wanted.width, wanted.full_width)
         if number == 1003:
             assert found.tobytes() == truth.tobytes()
-        # It is made to find too much rather than too little. So few steps end differently on every kind of CPU: of ten
-        # seeds, the worst frame had 0.29 and 0.81.
+        # It is made to find too much rather than too little. So few steps end differently on every kind of CPU:
+        # of ten seeds, the worst frame had 0.29 and 0.81.
         assert overlap(found, truth) > 0.2, number
         assert found[truth > 0.5].mean() > 0.6, number
 
