@@ -196,6 +196,24 @@ class TestFill:
         assert np.abs(found.picture - clean)[inner].mean() < expected + 0.02
         assert found.weights[..., -1][hole].min() > 0.9
 
+    def test_what_is_invented_has_the_detail_of_copies_that_look_like_it(self, copies):
+        """Water that the network invents: soft, and of the right brightness."""
+        change = np.full(COUNT + 2, -1.0)
+        change[-1] = 1
+        soft, clean, hole = self.filled(copies, 3, change)
+        inner = cv2.erode(hole.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+
+        def detail(picture):
+            small = tuple(side // 2 for side in picture.shape[:2])
+            return (picture - enlarge_bicubic(reduce_area(picture, small), picture.shape[:2]))[inner]
+
+        assert soft.weights[..., -1][hole].min() > 0.9
+        assert np.corrcoef(detail(soft.picture).ravel(), detail(clean).ravel())[0, 1] > 0.9
+        assert 0.8 < detail(soft.picture).std() / detail(clean).std() < 1.2
+        # Something else stands there than other frames show: their detail is none of it.
+        other, _, _ = self.filled(copies, 3, change, invented=0.99)
+        assert detail(other.picture).std() < 0.6 * detail(clean).std()
+
     def test_known_pixels_are_the_plates_own(self, copies):
         small = copies.at_level()
         found, own, hole = self.filled(small, 3, np.zeros(COUNT + 2), invented=0)

@@ -32,6 +32,8 @@ class RotoFolder:
         self.motion = path / "motion.npy"
         self.mattes = path / "mattes.npy"
         self.unfinished_mattes = path / ".mattes.npy.part"
+        self.grown_mattes = path / ".mattes.npy.grown.part"
+        self.background = path / "background"  # its motion, while mattes grow over what differs from it
         self.mattes_about = path / "propagation.json"
 
 

@@ -172,7 +172,7 @@ class ShotCopies:
         )
         here = as_float32(self.plate.frames[index][box])
         filled = _mixed(there, decision, enlarged_part(smooth, self.size, box), here)
-        return self._textured(_with_detail(filled, self.level.size[0] / self.size[0]))
+        return self._textured(_with_detail(filled, self.level.size[0] / self.size[0], self.contrast))
 
     def _textured(self, filled: Filled) -> Filled:
         """The same with the texture's detail, where neither the motion nor the network finds a copy."""
@@ -321,20 +321,31 @@ def _mixed(there: Candidates, decision: np.ndarray, smooth: np.ndarray, frame: n
     return Filled(there.found.box, picture, weights[0].permute(1, 2, 0).numpy(), hidden, copied, there)
 
 
-def _with_detail(filled: Filled, scale: float) -> Filled:
+def _with_detail(filled: Filled, scale: float, contrast: float) -> Filled:
     """The same with the copies' own detail, which mixing has averaged away and the network cannot invent.
 
     Low frequencies are mixed, high ones are chosen (P. Burt, E. Adelson, "A multiresolution spline with application
-    to image mosaics", 1983; here two bands): where copies are averaged, no detail and no grain is lost, and what is
-    invented has the texture of what other frames show there.
+    to image mosaics", 1983; here two bands): where copies are averaged, no detail and no grain is lost. What is
+    invented has the texture of what other frames show there, as far as that is the same in low frequencies: water and
+    leaves are never twice the same, but look alike.
 
     Args:
         scale: size of the level relative to the plate's: above its frequencies there is only copied detail.
+        contrast: standard deviation of the shot's known pixels.
     """
     hidden, mixture = filled.hidden[..., None], filled.picture
-    copies = (filled.copied[..., None] * filled.candidates.colours).sum(axis=0)
-    copied = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
-    difference = np.where(copied, copies - filled.copied.sum(axis=0)[..., None] * mixture, 0)
+    there = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
+    share = filled.copied.sum(axis=0)
+    chosen = filled.copied / np.maximum(share, 1e-30)
+    difference = np.where(there, (chosen[..., None] * filled.candidates.colours).sum(axis=0) - mixture, 0)
     size = tuple(max(1, round(side * scale)) for side in mixture.shape[:2])
-    detail = difference - enlarge_bicubic(reduce_area(difference, size), mixture.shape[:2])
-    return replace(filled, picture=np.where(hidden, (mixture + detail).clip(-1, 1), mixture))
+
+    def low(values: np.ndarray) -> np.ndarray:
+        return enlarge_bicubic(reduce_area(values, size), mixture.shape[:2])
+
+    differs = np.abs(low(difference)).mean(axis=2) / contrast
+    alike = np.clip((_OTHER - differs) / (_OTHER - _ALIKE), 0, 1)
+    share = np.maximum(share, alike * there[..., 0])
+    difference *= share[..., None]
+    picture = (mixture + difference - low(difference)).clip(-1, 1)
+    return replace(filled, picture=np.where(hidden, picture, mixture), copied=chosen * share)

@@ -26,12 +26,16 @@ class Frames:
         most: maximum pixels of a working frame.
         folder: holds the file that caches the motion.
         views: pictures per frame.
+
+    Attributes:
+        pictures, outside_full: ``frames`` and ``outside`` as they were given.
+        full, size: (height, width) of these, and of the working frames.
     """
 
     def __init__(
         self, frames: np.ndarray, outside: np.ndarray, most: int, folder: RotoFolder, views: int = 1
     ) -> None:
-        self._frames, self._outside, self.views = frames, outside, views
+        self.pictures, self.outside_full, self.views = frames, outside, views
         height, width = frames.shape[1:3]
         scale = min(1.0, (most / (height * width)) ** 0.5)
         self.full, self.size = (height, width), tuple(max(16, round(s * scale)) for s in (height, width))
@@ -42,7 +46,7 @@ class Frames:
         self._flows: dict[tuple[int, int], np.ndarray] = {}
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.pictures)
 
     def neighbours(self, index: int) -> list[int]:
         """The pictures of the same view in the previous and the next frame."""
@@ -68,7 +72,7 @@ class Frames:
 
     def frame(self, index: int) -> np.ndarray:
         """``[h, w, 3]`` float32 at the working size."""
-        return self.reduced(np.asarray(self._frames[index], np.float32))
+        return self.reduced(self.pictures[index])
 
     def outside(self, index: int) -> np.ndarray:
         """``[h, w]`` bool at the working size: outside the data window.
@@ -76,7 +80,7 @@ class Frames:
         Unknown pixels inside the data window are NaN or infinite. They may belong to the object, so they count as
         inside.
         """
-        inside = self.reduced(self._outside[index].astype(np.float32)) <= 0.5
+        inside = self.reduced(self.outside_full[index].astype(np.float32)) <= 0.5
         rows, columns = inside.any(axis=1), inside.any(axis=0)
         if not rows.any():
             return ~inside

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from internal_inpaint import checkpoints
+from internal_inpaint.ahead import at_once
 from internal_inpaint.control import STOPPED
 from internal_inpaint.errors import Stopped, TrainingDiverged
-from internal_inpaint.files import new_memory_map
+from internal_inpaint.files import as_user_error, new_memory_map
 from internal_inpaint.job_folder import RotoFolder
 from internal_inpaint.methods.matte.method import MatteMethod
+from internal_inpaint.roto.background import grown_over_what_differs
 from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.labels import Frames, Labels
 from internal_inpaint.roto.result import Propagated, check_inputs, finish, finished, inputs_fingerprint
@@ -24,7 +26,8 @@ from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks, Progress
 from internal_inpaint.training.trainer import Diverged, Trainer
 
-TRAINING = 0.9  # share of the progress for the training; the rest is for the prediction
+# Shares of the progress at which the training ends, and the prediction. Then the mattes grow (``background``).
+TRAINING, PREDICTED = 0.9, 0.96
 
 
 def propagate(
@@ -137,7 +140,7 @@ def _predict(
         counters.seconds = now - start
         if now - reported >= 1.0:
             reported = now
-            share = TRAINING + (1 - TRAINING) * task.predicted / count
+            share = TRAINING + (PREDICTED - TRAINING) * task.predicted / count
             left = (count - task.predicted) * (now - began) / (task.predicted - first)
             hooks.report(Progress(counters.step, None, share, _last_loss(trainer), None, left))
         if stopping or now - saved >= hooks.checkpoint_seconds:
@@ -147,9 +150,44 @@ def _predict(
         if stopping:
             raise Stopped(STOPPED)
     mattes.flush()
+    save(trainer)
+    _grow(mattes, trainer, task, references, folder, fingerprint, hooks)
     del mattes
+    counters.seconds = hooks.clock() - start
     about = {"budget": counters.budget, "steps": counters.step, "seconds": round(counters.seconds, 2)}
     return finish(folder, fingerprint, task.found, references, config.doubt, task.frames.views, about)
+
+
+def _grow(
+    mattes: np.ndarray,
+    trainer: Trainer,
+    task: RotoTask,
+    references: dict[int, np.ndarray],
+    folder: RotoFolder,
+    fingerprint: str,
+    hooks: Hooks,
+) -> None:
+    """Grow the predicted mattes over what differs from the background; all of them again after a stop."""
+    frames, counters = task.frames, trainer.counters
+    key = f"{fingerprint} {counters.step} {counters.budget}"
+    shot = frames.pictures, frames.outside_full, mattes, frames.views
+    try:
+        grown = new_memory_map(folder.grown_mattes, np.float16, mattes.shape)
+        threads = at_once(torch.get_num_threads(), mattes[0].size)
+        with contextlib.closing(
+            grown_over_what_differs(*shot, folder.background, key, threads, hooks.should_stop)
+        ) as found:
+            for index, matte in enumerate(found):
+                grown[index] = mattes[index] if index in references else matte
+                share = PREDICTED + (1 - PREDICTED) * (index + 1) / len(mattes)
+                hooks.report(Progress(counters.step, None, share, _last_loss(trainer), None, None))
+                if hooks.should_stop():
+                    break
+    except OSError as error:
+        raise as_user_error(error, str(folder.grown_mattes)) from error
+    if hooks.should_stop():
+        raise Stopped(STOPPED)
+    grown.flush()
 
 
 def _last_loss(trainer: Trainer) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ def finish(
         views: pictures per frame.
         about: plain values to save in the description.
     """
-    mattes = np.load(folder.unfinished_mattes, mmap_mode="r")
+    mattes = np.load(folder.grown_mattes, mmap_mode="r")
     empty = [not (matte > 0.5).any() for matte in mattes]
     at_edge = [near_edge(np.asarray(matte) > 0.5) for matte in mattes]
     confidence = list(confidence)
@@ -96,8 +97,10 @@ def finish(
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
     # Remove the old description first: it must never describe the new mattes.
     folder.mattes_about.unlink(missing_ok=True)
-    replace(folder.unfinished_mattes, folder.mattes)
+    replace(folder.grown_mattes, folder.mattes)
     write_atomically(folder.mattes_about, json.dumps(described))
+    folder.unfinished_mattes.unlink(missing_ok=True)
+    shutil.rmtree(folder.background, ignore_errors=True)
     return _described(folder, described)
 
 

@@ -78,8 +78,8 @@ class RotoTask(Task):
         return None
 
     def reserved_seconds(self) -> float:
-        """Estimated time for the prediction of all frames, with a margin."""
-        return 1.3 * self._round_seconds()
+        """Estimated time for the prediction of all frames and their comparison with the background."""
+        return 2.2 * self._round_seconds()
 
     def pending(self, progress: float) -> bool:
         # At the end of the training, an unfinished first round is completed, a later one is abandoned.
