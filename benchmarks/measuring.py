@@ -30,6 +30,7 @@ from contact_sheet import contact_sheet, middle_with_hole, save_crop, with_hole
 from internal_inpaint.methods.implicit.encoders import Vgg19
 from internal_inpaint.vgg19 import load_vgg19
 
+OWN = "own"  # a time: the preset's own length
 PRESETS = ("draft", "standard", "final", "paper")
 ENGINE = re.compile(rf"(?P<preset>{'|'.join(PRESETS)})(:(?P<method>[\w-]+))?(@(?P<commit>[\w./^~-]+))?")
 _extracting = Lock()
@@ -39,7 +40,7 @@ _extracting = Lock()
 class Measurement:
     """One method on one clip; two equal ones need to be made only once.
 
-    ``time`` and ``threads`` are empty for baselines, which take the time they take.
+    ``time`` (``OWN``: the preset's own) and ``threads`` are empty for baselines, which take the time they take.
     """
 
     protocol: str
@@ -59,7 +60,7 @@ class Measurement:
     @property
     def row(self) -> str:
         """The method as tables and pictures name it: ``telea``, ``standard 30s``."""
-        return self.method if self.time is None else f"{self.method} {self.time}"
+        return self.method if self.time in (None, OWN) else f"{self.method} {self.time}"
 
     @property
     def crop(self) -> Path:
@@ -161,7 +162,7 @@ def _run_engine(wanted: Measurement, shot: Shot) -> str:
         "quality": engine["preset"],
         # Left out unless asked for: older versions of the engine do not know the option.
         "method": engine["method"],
-        "time": wanted.time,
+        "time": None if wanted.time == OWN else wanted.time,
         "grow": 0,
         "feather": 0,
         "colorspace": "scene_linear",

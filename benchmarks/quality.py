@@ -115,7 +115,9 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", type=parse_clips, default="all", help="all, or names separated by commas")
     parser.add_argument("--protocol", type=_parse_protocols, default="fixed,object")
     parser.add_argument("--size", type=parse_size, default="854x480", metavar="WIDTHxHEIGHT")
-    parser.add_argument("--time", default="150s", metavar="TIME[,TIME]", help="time budgets of each preset run")
+    parser.add_argument(
+        "--time", default="150s", metavar="TIME[,TIME]", help="time budgets of each preset run; own: the preset's"
+    )
     parser.add_argument(
         "--methods",
         type=_parse_methods,

@@ -374,6 +374,9 @@ class TestQuality:
         assert "--frames 1001-1004 --quality draft --time 9s --grow 0 --feather 0" in text
         assert threads == "2"
         assert "| draft 9s | inf |" in capsys.readouterr().out
+        assert self.run(tmp_path / "q.json", "draft", "--time", "own", "--protocol", "fixed") == 0
+        assert "--time" not in seen[1][0]
+        assert "| draft | inf |" in capsys.readouterr().out
 
     def test_a_preset_that_fails_costs_only_its_own_figures(self, small_clips, tmp_path, monkeypatch, capsys):
         def engine(command, stdout, **options):

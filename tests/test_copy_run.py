@@ -14,7 +14,7 @@ from running import frame, internal_inpaint, pixels, shot_options, status
 from shot_files import bits, write_image
 
 from clips import shared_folder
-from internal_inpaint.checkpoints import read_about
+from internal_inpaint.checkpoints import digest, read_about
 from internal_inpaint.control import StopRequest
 from internal_inpaint.motion import measure
 from internal_inpaint.rendering.copying import ShotCopies
@@ -405,7 +405,7 @@ class TestADraft:
 
     def test_it_says_that_nothing_was_trained(self, tmp_path):
         done = run(_nothing_moves(tmp_path), tmp_path, settings=SETTINGS)
-        assert "copied what other frames show, without training" in done.stdout
+        assert "copies what other frames show: nothing was trained" in done.stdout
         assert "report: " in done.stdout
 
     def test_with_time_it_goes_on_from_the_copy_with_the_whole_budget(self, tmp_path):
@@ -416,6 +416,33 @@ class TestADraft:
         counters = read_about(newest).counters
         assert (counters.step, counters.warm) == (3, False)
         assert counters.history[0][0] == 0, "the copy is scored before the first step"
+
+    def test_another_quality_goes_on_in_its_folder(self, tmp_path, monkeypatch):
+        small = replace(COPY_PRESETS["standard"], working_pixels=(7500, 7500))
+        monkeypatch.setitem(COPY_PRESETS, "standard", small)
+        shot = _nothing_moves(tmp_path)
+        finished(shot, tmp_path, settings=SETTINGS)
+        finished(shot, tmp_path, settings=("--quality", "standard", *STEPS[2:]))
+        (newest,) = (tmp_path / "job" / "checkpoints").glob("*x*/step-*")
+        assert read_about(newest).counters.step == 3
+        # From now on, there is something to lose.
+        done = run(shot, tmp_path, settings=SETTINGS)
+        assert done.returncode == 2
+        assert "--quality" in done.stderr
+
+    def test_weights_that_were_trained_are_used_after_a_change_too(self, tmp_path):
+        shot = _nothing_moves(tmp_path)
+        finished(shot, tmp_path, settings=STEPS)
+        (trained,) = (tmp_path / "job" / "checkpoints").glob("*x*/step-*")
+        weights = digest(trained)
+        done = run(shot, tmp_path, "--grow", "2", settings=SETTINGS)
+        assert done.returncode == 0, done.stderr
+        (newest,) = (tmp_path / "job" / "checkpoints").glob("*x*/step-*")
+        assert digest(newest) == weights
+        assert read_about(newest).counters.learned
+        model = tmp_path / "model.pt"
+        done = internal_inpaint("export", tmp_path / "job", "--format", "torchscript", "--output", model)
+        assert done.returncode == 0, done.stderr
 
     def test_after_a_change_of_the_matte_it_is_no_start(self, tmp_path):
         shot = _nothing_moves(tmp_path)

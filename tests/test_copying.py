@@ -15,7 +15,8 @@ from internal_inpaint.methods.copying.network import chosen, mixed
 from internal_inpaint.methods.implicit.networks import NetworkConfig
 from internal_inpaint.motion.candidates import COUNT, find_candidates
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.copying import CopySource, ShotCopies
+from internal_inpaint.rendering.copy_source import CopySource
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.resample import enlarge_bicubic, reduce_area, reduce_max
 
 TINY = CopyConfig(NetworkConfig("base", 0.17, shortcuts=True))

@@ -13,7 +13,7 @@ from internal_inpaint.methods.matte.method import MatteConfig
 from internal_inpaint.methods.matte.networks import MatteNetworkConfig, weighted_cross_entropy
 from internal_inpaint.roto import RotoConfig, propagate
 from internal_inpaint.roto.sampling import Labelled, MatteSampler
-from internal_inpaint.roto.tracking import tracked, without_small_holes
+from internal_inpaint.roto.tracking import fragment_share, tracked, without_small_holes
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.state import Hooks
 from internal_inpaint.training.trainer import Trainer
@@ -164,6 +164,32 @@ def test_a_fragment_of_the_background_does_not_lead_a_matte_away():
     # Two objects of a size are two objects.
     probability[50:64, 60:74] = carried[50:64, 60:74] = 1
     assert tracked(probability, carried, 400)[53, 63] > 0
+
+
+def test_a_small_part_that_the_artist_has_drawn_is_no_fragment():
+    reference = np.zeros((80, 80), np.float32)
+    reference[10:40, 10:40] = reference[30:36, 60:66] = 1  # a player and a ball
+    share = fragment_share([reference])
+    assert tracked(0.9 * reference, reference, 900, share)[33, 63] > 0
+    assert tracked(0.9 * reference, reference, 900)[33, 63] == 0
+    reference[5, 70] = 1  # a speck says nothing
+    assert fragment_share([reference]) == share
+    assert fragment_share([np.zeros((9, 9), np.float32)]) == fragment_share([])
+
+
+def test_a_stop_while_the_mattes_grow_loses_nothing(tmp_path):
+    frames, truth = shot([(32, 25 + 4 * i) for i in range(6)])
+    told, budget = [], Budget(steps=6)
+    whole = run(tmp_path / "whole", frames, {0: truth[0]}, budget, Hooks(report=told.append))
+    assert told[-1].progress == 1
+    seen = []
+    hooks = Hooks(report=seen.append, should_stop=lambda: bool(seen) and seen[-1].progress > 0.99)
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", frames, {0: truth[0]}, budget, hooks)
+    again = run(tmp_path / "stopped", frames, {0: truth[0]}, budget)
+    np.testing.assert_array_equal(again.mattes, whole.mattes)
+    left = {path.name for path in (tmp_path / "stopped").iterdir()}
+    assert not {name for name in left if "part" in name or "background" in name}
 
 
 def test_small_holes_of_a_matte_are_filled_and_large_ones_are_not():

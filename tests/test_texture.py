@@ -10,7 +10,8 @@ from exact_motion import moving_hole, panning
 from internal_inpaint.errors import OutOfResources
 from internal_inpaint.motion.field import FUTURE, PAST
 from internal_inpaint.pixel_state import PixelState
-from internal_inpaint.rendering.copying import CopySource, ShotCopies
+from internal_inpaint.rendering.copy_source import CopySource
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.exemplar import exemplar_fill
 from internal_inpaint.rendering.texture import KEYS, KeyFrame, Texture, camera_between, low_frequencies, make_keys
 from internal_inpaint.rendering.texture_file import read_keys, write_keys

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -146,6 +146,18 @@ def aside(folder: Path) -> Path | None:
 def newest_or_aside(folder: Path) -> Path | None:
     """The newest complete checkpoint, else the one that is set aside."""
     return newest(folder) or aside(folder)
+
+
+def has_learned(levels: Iterable[Path]) -> bool:
+    """Whether there are weights that were trained, in any of these folders of one level each.
+
+    A draft that copies trains nothing, and a training may have been stopped before its first step.
+    """
+    found = [checkpoint for checkpoint in map(newest_or_aside, levels) if checkpoint is not None]
+    try:
+        return any(read_about(checkpoint).counters.learned for checkpoint in found)
+    except BadInput:
+        return True  # whoever reads the damaged one says so
 
 
 def remove_set_aside(folder: Path) -> None:

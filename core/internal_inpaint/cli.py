@@ -176,7 +176,7 @@ def _print_result(result, folder: Path) -> None:
 def _print_fill(result) -> None:
     trained = f"trained {result.steps} steps in {result.training_s:.0f} s"
     quality = f", validation PSNR {result.psnr:.2f} dB" if result.psnr is not None else ""
-    print(trained + quality if result.steps else "copied what other frames show, without training")
+    print(trained + quality if result.steps else "a fill that copies what other frames show: nothing was trained")
     if result.frames:
         print(f"{result.frames} frames: {result.output}")
     print(f"contact sheet: {result.contact_sheet}")

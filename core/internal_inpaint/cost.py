@@ -164,8 +164,8 @@ class CopyCost:
 
     Attributes:
         motion_s: seconds per pair of pictures whose motion is measured.
-        level_s: seconds per picture to search the candidates at the level.
-        picture_s: seconds per picture to search and mix them at the plate's size; with ``level_s``.
+        level_s: seconds per picture to search the candidates at the level, once a run, and to mix them.
+        picture_s: seconds per picture to search and mix them at the plate's size.
     """
 
     motion_s: float = 0.0
@@ -189,13 +189,17 @@ def copy_cost(make: Callable[[], ShotCopies], clock: Clock) -> tuple[ShotCopies,
     def decide(index: int, planes: dict[str, Tensor]) -> np.ndarray:
         return np.zeros((*width, COUNT + 5), np.float32)
 
-    taken = []
+    copies.level.searched(index)  # the masks of the pictures that are looked at are kept
+    start = clock()
+    copies.level.search(index)
+    taken = [clock() - start]
     for source in (copies.at_level(), copies):
-        source.fill(decide, index)  # the masks of the pictures that are looked at are kept
+        source.fill(decide, index)
         start = clock()
         source.fill(decide, index)
         taken.append(clock() - start)
-    return copies, CopyCost(motion_s, *taken)
+    search_s, level_s, picture_s = taken
+    return copies, CopyCost(motion_s, search_s + level_s, picture_s)
 
 
 def synchronised(device: torch.device) -> None:

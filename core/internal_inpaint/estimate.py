@@ -27,6 +27,7 @@ from internal_inpaint.job import Job
 from internal_inpaint.plan import levels_of, whole_budget
 from internal_inpaint.preview import FRAMES as PREVIEW_FRAMES
 from internal_inpaint.preview import SHARE as PREVIEW_SHARE
+from internal_inpaint.rendering.copy_source import kept_bytes
 from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.inference import WHOLE_FRAME_PIXELS
 from internal_inpaint.roto.step import budget_of
@@ -79,8 +80,10 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     boxes = holes.to_fill(shot)
     canvas = (shot.canvas.height, shot.canvas.width)
     computed = [_computed_pixels(boxes, canvas, levels[: n + 1], costs) for n in range(len(levels))]
+    untrained = budget.is_empty and levels[0].config.copies  # no network is asked
     picture_s = [  # to fill one picture with the levels up to each one
-        sum(pixels * cost.fill_s for pixels, cost in zip(by_level, costs, strict=False)) for by_level in computed
+        0.0 if untrained else sum(pixels * cost.fill_s for pixels, cost in zip(by_level, costs, strict=False))
+        for by_level in computed
     ]
     copying = measured.copying
     rendered_s = loading_s + files.composite_s + picture_s[-1] + copying.picture_s
@@ -98,8 +101,12 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
     ending_s = PREVIEW_FRAMES * (rendered_s + files.sheet_s) + REPORT_FRAMES * (rendered_s + 2 * files.sheet_s)
     matte_s = 0.0 if shot.has_all_mattes else matte.seconds or 0.0
     mapped = store_bytes(pictures, stored_sizes(levels, canvas))
+    kept = 0
     if levels[0].config.copies:
         mapped += motion_bytes(pictures, canvas, levels[0].size)
+        scale = levels[0].size[0] * levels[0].size[1] / (canvas[0] * canvas[1])
+        in_holes = scale * sum((bottom - top) * (right - left) for top, left, bottom, right in boxes)
+        kept = kept_bytes(pictures, stored_sizes(levels, canvas), in_holes)
     largest = [_computed_pixels(box[None], canvas, levels, costs) for box in boxes]
     computed_at_once = min(WHOLE_FRAME_PIXELS, max(map(max, largest)))
     working = _working_bytes(costs, shot, computed_at_once, device)
@@ -115,7 +122,7 @@ def check(job: Job, clock: Clock = time.perf_counter) -> dict:
         "confidence_s": round(confidence_s, 1),
         "rendering_s": round(rendering_s, 1),
         "total_s": round(start_s + matte_s + reading_s + training_s + confidence_s + rendering_s + ending_s, 1),
-        "memory_bytes": int(libraries + working + mapped),
+        "memory_bytes": int(libraries + working + kept + mapped),
         "mapped_bytes": mapped,
         "gpu_memory_bytes": int(mapped + max(cost.batch_bytes for cost in costs)) if device.type == "cuda" else None,
         "disk_bytes": mapped,

@@ -71,7 +71,7 @@ def _trained(job: Job, folder: JobFolder) -> ExportedShot:
         raise BadInput(f"{folder.checkpoints} lacks the first level: run `internal-inpaint run {folder}` again")
     stores = tuple(_store(folder, level.name) for level in trained_levels)
     result = load_trained(folder, Ingested(trained_levels, stores, None), shot, cpu)
-    if not result.steps:
+    if not any(level.learned for level in result.levels):
         raise BadInput(
             f"{folder} holds a copy without training, so there is no network to export: run it with --time 5m"
         )

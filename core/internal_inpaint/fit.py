@@ -139,6 +139,7 @@ def _trained_level(
         store.state,
         views,
         digest=checkpoints.digest_of(network.state_dict()),
+        learned=counters.learned,
         steps=counters.step,
         seconds=counters.seconds,
         psnr=counters.best_psnr,
@@ -222,9 +223,8 @@ def _warm_start(trainer: Trainer, checkpoint: Path, place: Path, context: Contex
     if checkpoint.parent == place:
         checkpoint = checkpoints.set_aside(place)
     # Another folder may be in training itself: minutes may have passed since its checkpoint was found.
-    fits = checkpoints.read_newest(checkpoint, partial(checkpoints.start_from, trainer))
-    trainer.counters.warm = fits and about_now(checkpoint).counters.step > 0
-    if not fits:
+    trainer.counters.warm = checkpoints.read_newest(checkpoint, partial(checkpoints.start_from, trainer))
+    if not trainer.counters.warm:
         context.events.tell(warning=f"{checkpoint} holds weights of another network: the training starts anew")
 
 

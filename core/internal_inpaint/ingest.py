@@ -14,7 +14,8 @@ from internal_inpaint.job_folder import JobFolder
 from internal_inpaint.motion.contrast import contrast_of
 from internal_inpaint.motion.measure import MotionSource, measure_motion
 from internal_inpaint.plan import levels_of
-from internal_inpaint.rendering.copying import CopySource, ShotCopies
+from internal_inpaint.rendering.copy_source import CopySource
+from internal_inpaint.rendering.copying import ShotCopies
 from internal_inpaint.rendering.texture_file import read_keys, write_keys
 from internal_inpaint.resample import reduce_area, reduce_max
 from internal_inpaint.shot import FrameStore, Shot, build_stores

@@ -97,25 +97,28 @@ def budgets_of(job: Job, levels: tuple[Level, ...], device: torch.device, starts
 def _is_warm(start: Start, level: Level) -> bool:
     """Whether a level's training continues that of another shot, now or since an earlier attempt.
 
-    Untrained weights and those of another network are no start: the training begins anew, and takes its whole budget.
+    Weights of another network are no start: the training begins anew, and takes its whole budget.
     """
     if start.checkpoint is None:
         return False
     about = about_now(start.checkpoint)
-    if start.same:
-        return about.counters.warm
-    return about.counters.step > 0 and about.config.method.network == level.config.method.network
+    return about.counters.warm if start.same else about.config.method.network == level.config.method.network
 
 
 def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameStore, ...]) -> list[Start]:
-    """What each level starts from: its own checkpoint, else one of another level or folder that is like it."""
+    """What each level starts from: its own checkpoint, else one of another level or folder that is like it.
+
+    Weights that have learned nothing are no start: they are drawn again.
+    """
     places = [context.folder.level(level.name) for level in levels]
     has_all = all(map(checkpoints.newest_or_aside, places))
     like = [] if has_all else _alike(context, {level.name for level in levels})
     starts = []
     for number, (level, store, place) in enumerate(zip(levels, stores, places, strict=True)):
         own = checkpoints.newest(place)
-        if own is not None:
+        if own is not None and not _has_learned(own):
+            starts.append(Start())
+        elif own is not None:
             starts.append(Start(own, checkpoints.fingerprint_of(own) == store.fingerprint))
         elif aside := checkpoints.aside(place):
             starts.append(Start(aside))
@@ -130,16 +133,25 @@ def starts_of(context: Context, levels: tuple[Level, ...], stores: tuple[FrameSt
 def _alike(context: Context, names: set[str]) -> list[Path]:
     """Checkpoints of similar levels, the coarsest first: of levels that the plate had at another size, or of another
     folder."""
-    former = [checkpoint for checkpoint in _newest_by_size(context.folder) if checkpoint.parent.name not in names]
+    former = [
+        checkpoint
+        for checkpoint in _newest_by_size(context.folder)
+        if checkpoint.parent.name not in names and _has_learned(checkpoint)
+    ]
     if former or context.job.start_from is None:
         return former
     # What cannot be used as a start must not prevent the training: a node names the last version unasked.
     try:
-        return [_undamaged(checkpoint) for checkpoint in _newest_by_size(JobFolder(Path(context.job.start_from)))]
+        others = _newest_by_size(JobFolder(Path(context.job.start_from)))
+        return [_undamaged(checkpoint) for checkpoint in others if _has_learned(checkpoint)]
     except BadInput as error:
         reason = str(error).rpartition(": ")[0]
         context.events.tell(warning=f"--start-from is not used, the training starts from scratch: {reason}")
         return []
+
+
+def _has_learned(checkpoint: Path) -> bool:
+    return about_now(checkpoint).counters.learned
 
 
 def _undamaged(checkpoint: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from internal_inpaint.checkpoints import has_learned
 from internal_inpaint.context import Context
 from internal_inpaint.control import INTERRUPTED, StopRequest
 from internal_inpaint.errors import BadInput, OutOfResources, Stopped
@@ -102,7 +103,7 @@ def run(
         with home.claimed():
             stop.watch(home)
             home.sweep()
-            if not mode.restart:
+            if not mode.restart and has_learned(home.levels()):
                 home.refuse_other(job)
             events = Events(home, display)
             with _ending_told(events, stop, home), events.heartbeat():

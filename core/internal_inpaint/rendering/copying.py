@@ -9,66 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from internal_inpaint.methods.copying.network import chosen, mixed
-from internal_inpaint.motion.candidates import COUNT, Box, Found, astray, find_candidates, points_of
+from internal_inpaint.motion.candidates import COUNT, Box, Found, find_candidates, points_of
 from internal_inpaint.motion.compare import Candidates, compare_candidates
-from internal_inpaint.motion.field import Motion, resized_motion
-from internal_inpaint.motion.follow import NOWHERE, shows
+from internal_inpaint.motion.follow import NOWHERE
 from internal_inpaint.pixel_state import PixelState
+from internal_inpaint.rendering.copy_source import CopySource
 from internal_inpaint.rendering.texture import KeyFrame, Seen, Texture, low_frequencies, make_keys
 from internal_inpaint.resample import as_float32, enlarge_bicubic, enlarged_part, reduce_area
 
-_MASK_BYTES = 256e6  # of the masks of one size that are kept
-_FOUND_BYTES = 256e6  # of the candidates that are kept
 # Shares of copies from which on there is no texture, and up to which there is nothing else.
 _COPIED, _UNSEEN = 0.7, 0.2
 _ALIKE, _OTHER = 0.5, 1.2  # of the contrast: low frequencies of the same thing, and of something else
 _SURE = 0.9  # share of copies from which on a texture may be made of them
 _FADE = 0.5  # share of copies below which their detail fades, and a pixel counts as unseen
 _DECIDED = 3  # power of the weights that detail is chosen by: nearly always one candidate
-
-
-class CopySource:
-    """What is copied from, at one size.
-
-    Args:
-        frames: ``[N, h, w, 3]`` working space, with the known pixels continued smoothly into the holes.
-        state: ``[N, h, w]`` uint8 of ``PixelState``.
-        motion: of the shot, at any size.
-    """
-
-    def __init__(self, frames: np.ndarray, state: np.ndarray, motion: Motion) -> None:
-        self.frames, self.state = frames, state
-        self.size: tuple[int, int] = tuple(state.shape[1:])
-        self.motion = resized_motion(motion, self.size)
-        kept = int(max(2, _MASK_BYTES // max(1, state[0].size)))
-        self.shown = lru_cache(kept)(lambda index: shows(np.asarray(state[index])))
-        self._found: dict[int, tuple[Found, np.ndarray] | None] = {}
-        self._found_bytes = 0
-
-    def picture(self, index: int) -> np.ndarray:
-        return self.frames[index]
-
-    def searched(self, index: int) -> tuple[Found, np.ndarray] | None:
-        """The candidates of a picture's hole, and how far they come out astray; ``None`` without a hole.
-
-        They are kept as far as memory allows: texture, confidence, previews and rendering all ask for them.
-        """
-        if index in self._found:
-            return self._found[index]
-        found = find_candidates(self.motion, self.shown, np.asarray(self.state[index]), index)
-        result = None if found is None else (found, astray(found, self.motion))
-        # What came first stays: all of these go through the shot from its beginning.
-        if self._found_bytes < _FOUND_BYTES:
-            self._found[index] = result
-            self._found_bytes += 0 if result is None else found.nbytes + result[1].nbytes
-        return result
 
 
 @dataclass(frozen=True)
@@ -334,8 +294,8 @@ def _with_detail(filled: Filled, scale: float, contrast: float) -> Filled:
         contrast: standard deviation of the shot's known pixels.
     """
     hidden, mixture = filled.hidden[..., None], filled.picture
-    there = hidden & filled.candidates.found.valid.any(axis=0)[..., None]
     share = filled.copied.sum(axis=0)
+    there = hidden & (share > 0)[..., None]
     chosen = filled.copied / np.maximum(share, 1e-30)
     difference = np.where(there, (chosen[..., None] * filled.candidates.colours).sum(axis=0) - mixture, 0)
     size = tuple(max(1, round(side * scale)) for side in mixture.shape[:2])

@@ -31,6 +31,7 @@ class TrainedLevel:
         frames: ``[N, h, w, 3]`` working space; state: ``[N, h, w]`` uint8 of ``PixelState``.
         views: pictures per frame; pictures of one view are ``views`` apart.
         digest: digest of the weights.
+        learned: whether the weights were trained; else the fill is the best copy.
         steps, seconds: of the training, over all attempts.
         psnr: validation PSNR of these weights in dB; ``None`` without validation holes.
         history: ``[step, seconds, loss, psnr]`` of each validation.
@@ -42,6 +43,7 @@ class TrainedLevel:
     state: np.ndarray
     views: int = 1
     digest: str = ""
+    learned: bool = True
     steps: int = 0
     seconds: float = 0.0
     psnr: float | None = None
@@ -147,7 +149,7 @@ class TrainedShot:
         picture = np.array(as_float32(self.copies.plate.frames[index]))
         # All of it: mixing, too, differs in its last bits with the number of threads.
         with one_thread():
-            filled = self.copies.fill(self._decide if self.levels[0].steps else None, index)
+            filled = self.copies.fill(self._decide if self.levels[0].learned else None, index)
         np.copyto(picture[filled.box], filled.picture, where=filled.hidden[..., None])
         return torch.from_numpy(picture), filled
 

@@ -30,7 +30,9 @@ HIDDEN = 1 / 20  # of the frame's height: what lies so near to a matte is not ta
 DIFFERENT = 0.3  # of the shot's contrast, and
 _TIMES_USUAL = 2.0  # so many times the usual difference beside this frame's matte
 MOST = 0.25  # of the object's area: where more differs, the background itself moves, or its motion is not known
-_CACHED = 64  # pictures
+LONGEST = 60  # frames within which the background has to be seen
+_CACHED_BYTES = 256e6  # of the masks that are kept
+_MEASURED = 0.4  # share of the time for the motion
 _SHIFTS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]  # pixels: motion is hardly ever wrong by less
 
 
@@ -43,6 +45,7 @@ def grown_over_what_differs(
     key: str,
     threads: int,
     should_stop: Callable[[], bool] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Each picture's matte, grown over what moves against the background beside it.
 
@@ -55,6 +58,7 @@ def grown_over_what_differs(
         key: identifies frames and mattes.
         threads: pictures at a time. The result does not depend on it.
         should_stop: asks for a stop while the motion is measured; there is then no matte.
+        progress: called with the share of the work that is done.
 
     Yields:
         ``[h, w]`` float32, at least the matte that was given.
@@ -62,20 +66,29 @@ def grown_over_what_differs(
     Raises:
         OSError: the motion cannot be written.
     """
-    shot = _Background(frames, outside, mattes)
-    (motion,) = measure_motion(shot.motion_source(views, key), folder, (), threads, should_stop=should_stop)
-    if should_stop is not None and should_stop():
-        return
-    contrast = contrast_of(frames, shot, range(len(frames)))
+    report = progress or (lambda share: None)
+    with closing(_Background(frames, outside, mattes)) as shot:
+        (motion,) = measure_motion(
+            shot.motion_source(views, key),
+            folder,
+            (),
+            threads,
+            lambda done, pairs: report(_MEASURED * done / max(1, pairs)),
+            should_stop,
+        )
+        if should_stop is not None and should_stop():
+            return
+        contrast = contrast_of(frames, shot, range(len(frames)))
 
-    def grown(index: int) -> np.ndarray:
-        matte = np.asarray(mattes[index], np.float32)
-        difference = _difference(shot, motion, index, contrast, views)
-        return matte if difference is None else _grown(matte, difference, contrast)
+        def grown(index: int) -> np.ndarray:
+            matte = np.asarray(mattes[index], np.float32)
+            difference = _difference(shot, motion, index, contrast, views)
+            return matte if difference is None else _grown(matte, difference, contrast)
 
-    with closing(made_ahead(grown, range(len(frames)), threads, "background")) as made:
-        for _, matte in made:
-            yield matte
+        with closing(made_ahead(grown, range(len(frames)), threads, "background")) as made:
+            for index, matte in made:
+                yield matte
+                report(_MEASURED + (1 - _MEASURED) * (index + 1) / len(frames))
 
 
 class _Background:
@@ -83,8 +96,15 @@ class _Background:
 
     def __init__(self, frames: np.ndarray, outside: np.ndarray, mattes: np.ndarray) -> None:
         self.frames, self._outside, self.mattes = frames, outside, mattes
-        self._states = lru_cache(_CACHED)(self._state)
-        self.shown = lru_cache(_CACHED)(lambda index: shows(self[index]))
+        kept = int(max(2, _CACHED_BYTES // (2 * outside[0].size)))
+        self._states = lru_cache(kept)(self._state)
+        self.shown = lru_cache(kept)(lambda index: shows(self[index]))
+
+    def close(self) -> None:
+        """Let go of the mattes: the caches refer to this object, which would keep them open until a collection."""
+        self._states.cache_clear()
+        self.shown.cache_clear()
+        self.frames = self._outside = self.mattes = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -120,7 +140,9 @@ def _difference(shot: _Background, motion: MotionField, index: int, contrast: fl
         return None
     # As far as the edge of what is hidden: there, the candidates' light is compared with what is there.
     sought = np.where(np.asarray(shot.mattes[index]) > 0.5, NOWHERE, 0).astype(np.int32)[None].repeat(COUNT, axis=0)
-    found = find_candidates(motion, shot.shown, shot[index], index, earliest=lambda box: sought[:, *box])
+    found = find_candidates(
+        motion, shot.shown, shot[index], index, longest=(LONGEST,) * COUNT, earliest=lambda box: sought[:, *box]
+    )
     if found is None:
         return None
     copies = compare_candidates(found, astray(found, motion), lambda i: as_float32(shot.frames[i]), contrast, views)

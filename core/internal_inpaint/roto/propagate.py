@@ -171,20 +171,23 @@ def _grow(
     frames, counters = task.frames, trainer.counters
     key = f"{fingerprint} {counters.step} {counters.budget}"
     shot = frames.pictures, frames.outside_full, mattes, frames.views
+
+    def report(share: float) -> None:
+        done = PREDICTED + (1 - PREDICTED) * share
+        hooks.report(Progress(counters.step, None, done, _last_loss(trainer), None, None))
+
     try:
         grown = new_memory_map(folder.grown_mattes, np.float16, mattes.shape)
         threads = at_once(torch.get_num_threads(), mattes[0].size)
         with contextlib.closing(
-            grown_over_what_differs(*shot, folder.background, key, threads, hooks.should_stop)
+            grown_over_what_differs(*shot, folder.background, key, threads, hooks.should_stop, report)
         ) as found:
             for index, matte in enumerate(found):
                 grown[index] = mattes[index] if index in references else matte
-                share = PREDICTED + (1 - PREDICTED) * (index + 1) / len(mattes)
-                hooks.report(Progress(counters.step, None, share, _last_loss(trainer), None, None))
                 if hooks.should_stop():
                     break
     except OSError as error:
-        raise as_user_error(error, str(folder.grown_mattes)) from error
+        raise as_user_error(error, str(error.filename or folder.grown_mattes)) from error
     if hooks.should_stop():
         raise Stopped(STOPPED)
     grown.flush()

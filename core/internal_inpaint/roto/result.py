@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -97,10 +98,11 @@ def finish(
     described = {"fingerprint": fingerprint, "confidence": confidence, "doubtful": doubtful, **about}
     # Remove the old description first: it must never describe the new mattes.
     folder.mattes_about.unlink(missing_ok=True)
+    shutil.rmtree(folder.background, ignore_errors=True)
     replace(folder.grown_mattes, folder.mattes)
     write_atomically(folder.mattes_about, json.dumps(described))
-    folder.unfinished_mattes.unlink(missing_ok=True)
-    shutil.rmtree(folder.background, ignore_errors=True)
+    with contextlib.suppress(OSError):  # Windows keeps a file that is still mapped
+        folder.unfinished_mattes.unlink(missing_ok=True)
     return _described(folder, described)
 
 

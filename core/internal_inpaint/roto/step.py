@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
+from internal_inpaint.checkpoints import has_learned
 from internal_inpaint.context import Context
 from internal_inpaint.errors import BadInput
 from internal_inpaint.files import write_atomically
@@ -47,7 +48,7 @@ def roto(context: Context, shot: Shot, train: bool = True) -> tuple[Shot, Propag
         BadInput: an empty matte, an unusable output, or mattes that would have to be trained for without ``train``.
     """
     output = mattes_output(context.job, context.folder)
-    found = _earlier(context, shot, output) if context.folder.has_trained() else None
+    found = _earlier(context, shot, output) if has_learned(context.folder.levels()) else None
     if found is None:
         found = _propagate(context, shot, output, train)
     _warn_doubtful_frames(context, shot, found, output)

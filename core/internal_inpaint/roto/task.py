@@ -19,7 +19,7 @@ from internal_inpaint.motion.flow import warp
 from internal_inpaint.roto.config import RotoConfig
 from internal_inpaint.roto.labels import Frames, Labels
 from internal_inpaint.roto.sampling import MatteSampler
-from internal_inpaint.roto.tracking import confidence, tracked
+from internal_inpaint.roto.tracking import confidence, fragment_share, tracked
 from internal_inpaint.training.budget import Budget
 from internal_inpaint.training.task import Task, Work
 
@@ -60,6 +60,7 @@ class RotoTask(Task):
         self.order = _labelling_order(count, sorted(references), frames.views)
         self._place = {index: place for place, index in enumerate(self.order)}
         self.usual_area = float(np.mean([(m > 0.5).sum() for m in references.values() if (m > 0.5).any()]))
+        self._fragment = fragment_share(references.values())
         self.sampler = MatteSampler(config, frames.size, self._labelled)
         self.visits, self._visit_seconds = 0, 0.0
         self.confidence = [[float(index in references) for index in range(count)] for _ in range(2)]
@@ -177,7 +178,7 @@ class RotoTask(Task):
         expected = np.max(warped, axis=0) if warped else np.zeros(self.frames.size, np.float32)
         guess = np.mean(warped, axis=0) if (expected > 0.5).any() else None
         informed, alone = self._probabilities(weights, frame, motion, guess, mirror)
-        found = tracked(0.5 * (informed + alone), expected, self.usual_area)
+        found = tracked(0.5 * (informed + alone), expected, self.usual_area, self._fragment)
         found[self.frames.outside(index)] = 0
         least = min((self.confidence[f][n] for n, f in zip(neighbours, files, strict=True)), default=0.0)
         return found, confidence(found, alone, warped, least)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
 COMPONENT_THRESHOLD = 0.3  # pixels with a higher probability form connected components
 ABSENT_LIMIT = 0.3  # upper limit of the confidence of an empty matte if the object did not leave through the edge
 MIN_AREA = 8  # pixels of a component
-FRAGMENT = 0.2  # of the largest component's area: smaller ones lead nowhere, they are kept only beside larger ones
+FRAGMENT = 0.2  # of the largest component's area: smaller ones are kept only beside larger ones
 SMALL_HOLE = 0.01  # of the object's area
 
 
-def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) -> np.ndarray:
+def tracked(
+    probability: np.ndarray, expected: np.ndarray, usual_area: float, fragment: float = FRAGMENT
+) -> np.ndarray:
     """The probabilities, set to 0 for everything except the tracked object.
 
     Args:
@@ -20,6 +24,7 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
         expected: ``[h, w]`` float32, the neighbours' mattes, warped to this frame. If no neighbour shows the
             object, only large and certain components count.
         usual_area: mean area of the object in the reference frames, in pixels.
+        fragment: of ``fragment_share``.
     """
     above = (probability > COMPONENT_THRESHOLD).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
@@ -27,7 +32,7 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
         return np.zeros_like(probability)
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     sums = np.bincount(labels.ravel(), weights=probability.ravel().astype(np.float64), minlength=count)
-    object_expected = _without_fragments(expected > 0.5)
+    object_expected = _without_fragments(expected > 0.5, fragment)
     if object_expected.any():
         reach = max(5.0, 0.2 * float(object_expected.sum()) ** 0.5)
         distance = cv2.distanceTransform((~object_expected).astype(np.uint8), cv2.DIST_L2, 3)
@@ -43,7 +48,22 @@ def tracked(probability: np.ndarray, expected: np.ndarray, usual_area: float) ->
     return np.where(inside | soft_edge, probability, np.float32(0))
 
 
-def _without_fragments(mask: np.ndarray) -> np.ndarray:
+def fragment_share(references: Iterable[np.ndarray]) -> float:
+    """The share of the largest component's area below which a component is a fragment.
+
+    That is ``FRAGMENT``, or less where the artist has drawn a smaller part: a ball beside its player is no fragment.
+    """
+    shares = [FRAGMENT]
+    for matte in references:
+        _, _, stats, _ = cv2.connectedComponentsWithStats((matte > 0.5).astype(np.uint8), connectivity=8)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        areas = areas[areas >= MIN_AREA]
+        # Half: it may be partly hidden, or farther away.
+        shares += [0.5 * float(areas.min() / areas.max())] if len(areas) > 1 else []
+    return min(shares)
+
+
+def _without_fragments(mask: np.ndarray, fragment: float) -> np.ndarray:
     """The large components of a mask.
 
     A piece of the background that once touched the object would otherwise stay with it for the rest of the shot.
@@ -52,7 +72,7 @@ def _without_fragments(mask: np.ndarray) -> np.ndarray:
     if count == 1:
         return mask
     areas = stats[:, cv2.CC_STAT_AREA]
-    large = areas >= FRAGMENT * areas[1:].max()
+    large = areas >= fragment * areas[1:].max()
     large[0] = False
     return large[labels]
 

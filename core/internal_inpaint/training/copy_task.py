@@ -87,6 +87,9 @@ class CopyTask(Task):
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         return batch_size(self.config, self.crop, self.device.type == "cuda"), self.crop
 
+    def prepare(self) -> None:
+        self._held_out()
+
     def draw(self, rng: np.random.Generator, batch: int, crop: tuple[int, int], with_others: bool) -> Clip:
         self._take_tracks()
         examples = [example for track in self._tracks for example in track]

@@ -82,6 +82,11 @@ class Counters:
     history: list = field(default_factory=list)  # [step, seconds, loss, psnr] of each validation
     task: dict = field(default_factory=dict)  # ``Task.state_dict``
 
+    @property
+    def learned(self) -> bool:
+        """Whether the weights hold anything of a shot, this one or a similar one."""
+        return self.step > 0 or self.warm
+
 
 @dataclass
 class Hooks:

@@ -31,6 +31,9 @@ class Task(Protocol):
     def first_sizes(self) -> tuple[int, tuple[int, int]]:
         """Initial number of clips per step and (height, width) of a crop. The trainer reduces them if needed."""
 
+    def prepare(self) -> None:
+        """Make what the training needs before its first step; its time is not that of the training."""
+
     def draw(self, rng: np.random.Generator, batch: int, crop: tuple[int, int], with_others: bool) -> Clip:
         """A random training batch on the device, drawn with the trainer's random generator."""
 

@@ -106,6 +106,7 @@ class Trainer:
             hooks.checkpoint(self)
             return True
         self._last_good = self._snapshot()
+        self.task.prepare()
         start = clock() - counters.seconds
         reported = saved = clock()
         first_step, first_seconds = counters.step, counters.seconds
