@@ -4,7 +4,7 @@
 
 At 240x135, before anything is learned, on every seventh frame of the clips of `benchmarks/clips.py`, in the working
 space, whose range is 2. An offset is the smooth part of the optical flow from the truth to a copy, up to four pixels;
-light is the smooth part of their difference. Nothing that has to be estimated can gain more than these.
+light is the smooth part of their difference. What has to be estimated without the truth can hardly gain as much.
 """
 
 from __future__ import annotations
