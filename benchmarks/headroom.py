@@ -9,16 +9,13 @@ light is the smooth part of their difference. What has to be estimated without t
 
 from __future__ import annotations
 
-import argparse
-
 import cv2
 import numpy as np
-import torch
 
-from clips import Shot, _read, frame_path, parse_clips, prepare
+from clips import Shot, prepare
 from internal_inpaint.motion.flow import optical_flow
-from internal_inpaint.resample import as_float32, push_pull, reduce_area
-from wrong_copies import CANVAS, SIZE, opened
+from internal_inpaint.resample import as_float32, push_pull
+from wrong_copies import CANVAS, opened, parsed, truth_of
 
 SMOOTH = 8.0  # pixels, the sigma of a correction
 MOST = 4.0  # pixels of an offset
@@ -55,8 +52,7 @@ def errors(clip: Shot, every: int) -> dict[str, np.ndarray]:
         if candidates is None:
             continue
         box, hidden = candidates.found.box, candidates.found.hidden
-        plate = _read(frame_path(clip.plate, clip.frames[index]), "RGB")
-        truth = reduce_area(np.asarray(store.working_space.to_working(plate), np.float32), SIZE)[box]
+        truth = truth_of(clip, store, index)[box]
         smooth = as_float32(copies.level.frames[index])[box]
         for name, corrections in CORRECTIONS.items():
             picture = (1 - candidates.weights.sum(axis=0))[..., None] * smooth
@@ -69,13 +65,7 @@ def errors(clip: Shot, every: int) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what perfect offsets and light of the copies would gain.")
-    parser.add_argument("--clips", type=parse_clips, default="all")
-    parser.add_argument("--protocol", choices=("fixed", "object"), default="object")
-    parser.add_argument("--every", type=int, default=7)
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    options = parsed("Measure what perfect offsets and light of the copies would gain.")
     print("| clip | " + " | ".join(CORRECTIONS) + " |")
     print("|---" * (len(CORRECTIONS) + 1) + "|")
     for name in options.clips:

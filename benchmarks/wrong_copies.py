@@ -38,6 +38,23 @@ def opened(clip: Shot) -> tuple[FrameStore, ShotCopies]:
     return stores[0], copies_of(stores[0], stores[1], 1, folder / "motion")
 
 
+def truth_of(clip: Shot, store: FrameStore, index: int) -> np.ndarray:
+    """``[h, w, 3]`` at ``SIZE``: the working space of a picture whose hole still shows the truth."""
+    plate = _read(frame_path(clip.plate, clip.frames[index]), "RGB")
+    return reduce_area(np.asarray(store.working_space.to_working(plate), np.float32), SIZE)
+
+
+def parsed(description: str) -> argparse.Namespace:
+    """The options that say which pictures to measure; from then on, everything runs on one thread."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--clips", type=parse_clips, default="all")
+    parser.add_argument("--protocol", choices=("fixed", "object"), default="object")
+    parser.add_argument("--every", type=int, default=7)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    return parser.parse_args()
+
+
 def copies_and_errors(clip: Shot, every: int) -> dict[bool, np.ndarray]:
     """By whether they were followed along the flow: ``[C, 3]``: distance, expected error and error of each copy."""
     store, copies = opened(clip)
@@ -46,9 +63,7 @@ def copies_and_errors(clip: Shot, every: int) -> dict[bool, np.ndarray]:
         candidates = copies.candidates(index)
         if candidates is None:
             continue
-        plate = _read(frame_path(clip.plate, clip.frames[index]), "RGB")
-        box = candidates.found.box
-        truth = reduce_area(np.asarray(store.working_space.to_working(plate), np.float32), SIZE)[box]
+        truth = truth_of(clip, store, index)[candidates.found.box]
         wrong = np.abs(candidates.colours - truth).mean(axis=3) / copies.contrast
         for kind, (follow, _) in enumerate(KINDS):
             valid = candidates.found.valid[kind] & candidates.found.hidden
@@ -67,15 +82,7 @@ def row(copies: np.ndarray) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Measure how wrong copies are, by how far from their pixel they come back."
-    )
-    parser.add_argument("--clips", type=parse_clips, default="all")
-    parser.add_argument("--protocol", choices=("fixed", "object"), default="object")
-    parser.add_argument("--every", type=int, default=7)
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    options = parsed("Measure how wrong copies are, by how far from their pixel they come back.")
     spans = [f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more" for low, high in pairwise(EDGES)]
     print("| clip | along | " + " | ".join(spans) + " | expected |")
     print("|---" * (len(spans) + 3) + "|")
